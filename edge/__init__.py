@@ -1,0 +1,1 @@
+"""The HTTP front door: authenticates, validates, publishes commands, turns events into answers."""

@@ -1,0 +1,1 @@
+"""The streams' front door: consumes requests, takes sandboxes, says what happened."""

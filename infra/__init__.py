@@ -1,0 +1,1 @@
+"""The ground: settings, errors, logs, the Redis client and the stores. Imports only the words."""

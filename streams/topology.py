@@ -1,0 +1,64 @@
+"""Every stream, key, subject and group, named once, with its shape and retention.
+
+| what | Redis | holds | kept |
+|---|---|---|---|
+| requests | stream, group `handlers` | `data`: `run_code` | until acknowledged |
+| log of one execution | stream, entry id `<seq>-0` | `data`: one event | bounded, expires |
+| record of one execution | hash | see `redis/records.py` | as its log |
+| mail of one execution | stream | control commands that overtook the request | as its log |
+| results | stream | `data`: `finished` with `tenant` | the newest N |
+| inbox of one edge | stream | which execution moved on, and how | the newest N, expires |
+| control | stream | `data`: a control command | the newest N |
+| dead letters | stream | `data`, `reason`, `stream`, `entry` | the newest N |
+
+What one script touches shares a Redis cluster slot: a key derived from a log is hash-tagged with the
+whole name of the log.
+"""
+
+from dataclasses import dataclass
+
+from schemas.ids import ExecutionId
+
+HANDLERS_GROUP = "handlers"
+DATA = "data"
+"""The one field of an entry that carries the JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Topology:
+    """Names of everything on one broker, below `prefix` (`REDIS_KEY_PREFIX`)."""
+
+    prefix: str = ""
+
+    @property
+    def requests(self) -> str:
+        return f"{self.prefix}millrace:requests"
+
+    @property
+    def results(self) -> str:
+        return f"{self.prefix}millrace:results"
+
+    @property
+    def control(self) -> str:
+        return f"{self.prefix}millrace:control"
+
+    @property
+    def dead(self) -> str:
+        return f"{self.prefix}millrace:dead"
+
+    def log(self, execution_id: ExecutionId) -> str:
+        return f"{self.prefix}millrace:log:{execution_id}"
+
+    def record(self, execution_id: ExecutionId) -> str:
+        return self._beside(self.log(execution_id), "record")
+
+    def mail(self, execution_id: ExecutionId) -> str:
+        return self._beside(self.log(execution_id), "mail")
+
+    def inbox(self, edge_id: str) -> str:
+        return f"{self.prefix}millrace:inbox:{edge_id}"
+
+    @staticmethod
+    def _beside(key: str, name: str) -> str:
+        """Return a key in the same cluster slot as `key`, which may carry a hash tag of its own."""
+        return f"{key}:{name}" if "{" in key else f"{{{key}}}:{name}"
