@@ -117,7 +117,10 @@ class Sandbox(Protocol):
         """
 
     async def send_input(self, data: bytes, *, eof: bool = False) -> None:
-        """Write to the running program's stdin. After its end this does nothing."""
+        """Write to the program's stdin; what comes before `run` has started it follows `Program.stdin`.
+
+        After the program's end, or once its stdin was closed, this does nothing.
+        """
 
     async def cancel(self) -> None:
         """Kill the whole process tree; `run` then yields what was written and an `Exit` `cancelled`."""

@@ -42,7 +42,8 @@ class RunCode(Command, frozen=True, kw_only=True, tag="run_code", omit_defaults=
     code: str
     id: ExecutionId | None = None
     args: list[str] = []
-    stdin: str = ""
+    stdin: str | None = None
+    """Given (also empty): written, then closed. Left out: stdin stays open for `send_input`."""
     env: dict[str, str] = {}
     files: list[InputFile] = []
     session_id: SessionId | None = None

@@ -97,7 +97,7 @@ def _program(command: RunCode, bounds: Bounds) -> Iterator[Violation]:
     if "\0" in command.code:
         yield Violation(field="code", message="code must not contain NUL.")
     yield from _size("code", command.code, bounds.code_bytes_max)
-    yield from _size("stdin", command.stdin, bounds.stdin_bytes_max)
+    yield from _size("stdin", command.stdin or "", bounds.stdin_bytes_max)
 
 
 def _arguments(command: RunCode, bounds: Bounds) -> Iterator[Violation]:
