@@ -1,0 +1,43 @@
+# Every target sets up first what it needs. All paths are relative, so the checkout may have spaces in its name.
+PYTHON ?=
+WORKERS ?= 2
+venv := .venv/bin
+
+.PHONY: help setup demo test check serve bench hostile fmt lock languages guest clean
+.DEFAULT_GOAL := help
+
+help: ## show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+
+setup: ## make .venv from the locked requirements and install missing system packages
+	@PYTHON="$(PYTHON)" sh infra/setup/venv.sh
+
+demo: setup ## see everything work, in under three minutes
+	@$(venv)/python examples/demo.py
+
+serve: setup ## run all of it on this machine, on http://127.0.0.1:8000
+	@$(venv)/millrace serve
+
+test: setup ## run the tests that need nothing but this machine
+	@$(venv)/pytest -n $(WORKERS) --dist worksteal -m "not hostile and not slow" tests
+
+hostile: setup ## attack the sandboxes, one sentence a test
+	@$(venv)/pytest -m hostile tests
+
+check: setup ## format, lint, types, import contracts and tidiness
+	@$(venv)/ruff format --check .
+	@$(venv)/ruff check .
+	@$(venv)/mypy
+	@$(venv)/lint-imports
+	@$(venv)/pytest -q tests/house
+
+fmt: setup ## put the code in shape
+	@$(venv)/ruff format .
+	@$(venv)/ruff check --fix .
+
+lock: setup ## pin the dependencies named in pyproject.toml again
+	@sh infra/setup/lock.sh
+
+clean: ## remove .venv and all caches; data of `millrace serve` stays
+	@rm -rf .venv .cache .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis build dist *.egg-info
+	@find . -name __pycache__ -type d -not -path './.git/*' -prune -exec rm -rf {} +
