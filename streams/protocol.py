@@ -239,8 +239,11 @@ class Consumer(Protocol):
     async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
         """Publish the `rejected` result of a request that never becomes an execution, and acknowledge."""
 
-    async def bury(self, delivery: Delivery, reason: str) -> None:
-        """Move the entry to the dead letters with its reason, and acknowledge it."""
+    async def bury(self, delivery: Delivery, reason: str, *, acknowledge: bool = True) -> None:
+        """Copy the entry to the dead letters with its reason; `acknowledge` takes it off the requests too.
+
+        An execution that still gets its `finished` is buried first and acknowledged by `finish`.
+        """
 
     async def listen(self, on_control: OnControl) -> None:
         """Hand out every control command published from now on, until cancelled."""
