@@ -1,0 +1,165 @@
+"""Writing one execution's events: numbers them, coalesces output, and never runs ahead of the broker.
+
+Output is batched by what arrives while the previous batch is on its way, so that a quiet program's
+line leaves within `LINGER_S` and a flood costs one round trip per batch. The linger grows with the
+number of entries written, which bounds the log's entries for a program that dribbles for hours.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import datetime
+from typing import Self
+
+import msgspec
+
+from infra.errors import MillraceError
+from sandboxes.protocol import OutputFrame
+from schemas.events import Event, Finished, Output, OutputStream
+from schemas.output import encode_output, whole_characters
+from streams.protocol import Consumer, Lease
+
+LINGER_S = 0.001
+"""Long enough for the exit of a short program to travel with its output."""
+ENTRIES_PER_DOUBLING = 2_000
+LINGER_S_MAX = 1.0
+EVENT_BYTES_MAX = 64 * 1024
+BUFFER_BYTES_MAX = 512 * 1024
+
+
+class Journal:
+    """The log of one attempt, as its handler writes it. One writer at a time."""
+
+    def __init__(self, consumer: Consumer, lease: Lease, now: Callable[[], datetime]) -> None:
+        self._consumer = consumer
+        self._lease = lease
+        self._now = now
+        self._buffer: list[OutputFrame] = []
+        self._buffered = 0
+        self._tails: dict[OutputStream, bytes] = {}
+        self._wake = asyncio.Event()
+        self._full = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._flusher: asyncio.Task[None] | None = None
+        self._closing = False
+        self._failure: MillraceError | None = None
+        self._writing = asyncio.Lock()
+        self._entries = 0
+
+    async def write(self, event: Event) -> None:
+        """Write one event at once, after all output that came before it. Raises `LeaseLost`."""
+        async with self._writing:
+            self._raise_failure()
+            await self._append([*self._take_output(), event])
+
+    async def output(self, frame: OutputFrame) -> None:
+        """Take output for the next batch. Waits while too much is on its way."""
+        await self._room.wait()
+        self._raise_failure()
+        self._buffer.append(frame)
+        self._buffered += len(frame.data)
+        if self._buffered >= BUFFER_BYTES_MAX:
+            self._room.clear()
+            self._full.set()
+        self._wake.set()
+
+    async def __aenter__(self) -> Self:
+        self._flusher = asyncio.create_task(self._flush())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        # Never cancelled in the middle of a write: what the broker has then would be anybody's guess.
+        self._closing = True
+        self._wake.set()
+        if self._flusher is not None:
+            await self._flusher
+
+    async def _flush(self) -> None:
+        """Write batches as output comes. A failure is kept for whoever writes next."""
+        try:
+            while not self._closing:
+                await self._wake.wait()
+                await self._pause()
+                async with self._writing:
+                    await self._append(self._take_output())
+        except MillraceError as error:
+            self._failure = error
+            self._room.set()
+
+    async def _pause(self) -> None:
+        """Let more output gather, unless so much has that the program is held up already."""
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._full.wait(), self._linger_s())
+
+    async def finish(self, finished: Finished, events: Sequence[Event] = ()) -> None:
+        """Write what is left, `events` and the outcome, and acknowledge. Raises `LeaseLost`."""
+        async with self._writing:
+            self._raise_failure()
+            before = self._numbered([*self._take_output(), *self._take_tails(), *events])
+            await self._consumer.finish(self._lease, before, finished)
+
+    def _raise_failure(self) -> None:
+        if self._failure is not None:
+            raise self._failure
+
+    def _linger_s(self) -> float:
+        doublings = self._entries // ENTRIES_PER_DOUBLING
+        return min(LINGER_S_MAX, LINGER_S * float(1 << min(doublings, 16)))
+
+    async def _append(self, events: Sequence[Event]) -> None:
+        if events:
+            await self._consumer.append(self._lease, self._numbered(events))
+            self._entries += len(events)
+
+    def _numbered(self, events: Sequence[Event]) -> list[Event]:
+        first = self._lease.seq + 1
+        return [msgspec.structs.replace(event, seq=first + index) for index, event in enumerate(events)]
+
+    def _take_output(self) -> list[Event]:
+        frames, self._buffer, self._buffered = self._buffer, [], 0
+        if not self._closing:
+            self._wake.clear()
+        self._full.clear()
+        self._room.set()
+        return [event for stream, data in _runs(frames) for event in self._events_of(stream, data)]
+
+    def _events_of(self, stream: OutputStream, data: bytes) -> list[Event]:
+        data = self._tails.pop(stream, b"") + data
+        events: list[Event] = []
+        start = 0
+        while start < len(data):
+            chunk = data[start : start + EVENT_BYTES_MAX]
+            whole = whole_characters(chunk)
+            if whole == 0 or (whole < len(chunk) and start + len(chunk) == len(data)):
+                # The end of a character is still to come: hold it back for the next batch.
+                self._tails[stream] = data[start + whole :]
+                if whole == 0:
+                    break
+                events.append(self._output(stream, chunk[:whole]))
+                break
+            events.append(self._output(stream, chunk[:whole]))
+            start += whole
+        return events
+
+    def _take_tails(self) -> list[Event]:
+        tails, self._tails = self._tails, {}
+        return [self._output(stream, data) for stream, data in tails.items()]
+
+    def _output(self, stream: OutputStream, data: bytes) -> Output:
+        text, encoding = encode_output(data)
+        execution_id = self._lease.execution_id
+        return Output(
+            execution_id=execution_id, seq=0, time=self._now(), stream=stream, data=text, encoding=encoding
+        )
+
+
+def _runs(frames: Sequence[OutputFrame]) -> list[tuple[OutputStream, bytes]]:
+    """Join neighbouring frames of one stream, keeping the order between streams."""
+    runs: list[tuple[OutputStream, list[bytes]]] = []
+    for frame in frames:
+        if runs and runs[-1][0] == frame.stream:
+            runs[-1][1].append(frame.data)
+        else:
+            runs.append((frame.stream, [frame.data]))
+    return [(stream, b"".join(parts)) for stream, parts in runs]

@@ -1,0 +1,247 @@
+"""The life of one execution: read this first.
+
+An entry is admitted and its lease taken; a sandbox is taken, the files are put in, the code runs and
+every frame of its output is written to the log; what it produced is stored, exactly one `finished`
+written and the entry acknowledged, and the sandbox destroyed. Whoever loses the lease on the way
+stops at once, for another handler decides now.
+"""
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+
+import structlog
+from streams.heartbeat import heartbeat
+
+from handlers.admission import Admitted, Nameless, Refused, admit
+from handlers.endings import (
+    EXPIRED,
+    concluded,
+    not_wanted_any_more,
+    rejection,
+    sandbox_lost,
+    unstarted,
+)
+from handlers.execution import Execution
+from handlers.files import keep_files, put_files
+from handlers.journal import Journal
+from handlers.running import Registry
+from handlers.verdict import is_expired, may_try_again, verdict
+from infra.errors import LeaseLost, RequestRefused
+from infra.stores.files import FileStore
+from sandboxes.protocol import (
+    Exit,
+    LanguageMissing,
+    OutputFrame,
+    Program,
+    Sandbox,
+    Sandboxes,
+    SandboxFailed,
+    SandboxSpec,
+    SandboxUnavailable,
+)
+from schemas.commands import RunCode
+from schemas.events import FileProduced, Outcome, Started
+from schemas.ids import TenantId
+from schemas.languages import find_language
+from schemas.limits import SandboxLimits
+from schemas.validate import Bounds
+from streams.protocol import Begun, Consumer, Delivery, DeliveryPolicy, IdTaken, Lease
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class RunCodeConfig:
+    """The operator's side of every execution."""
+
+    bounds: Bounds
+    limits: SandboxLimits
+    policy: DeliveryPolicy
+    network: bool = False
+    """Whether the code may reach the network."""
+    sandbox_patience_s: float = 30.0
+    """How long an execution waits for a sandbox when none can be had."""
+
+
+class RunCodeHandler:
+    """Carries out entries of the requests stream, any number at once."""
+
+    def __init__(
+        self,
+        config: RunCodeConfig,
+        consumer: Consumer,
+        sandboxes: Sandboxes,
+        files: FileStore,
+        registry: Registry,
+        now: Callable[[], datetime],
+    ) -> None:
+        self._config = config
+        self._consumer = consumer
+        self._sandboxes = sandboxes
+        self._files = files
+        self._registry = registry
+        self._now = now
+
+    async def on_delivery(self, delivery: Delivery) -> None:
+        """Bring one entry to its end, or leave it to whoever holds its lease."""
+        try:
+            match admit(delivery, self._config.bounds):
+                case Admitted(command, digest):
+                    await self._begin(delivery, command, digest)
+                case Refused(command, digest, reason, unreadable):
+                    if unreadable:
+                        await self._consumer.bury(delivery, reason, acknowledge=False)
+                    await self._begin(delivery, command, digest, refusal=reason)
+                case Nameless(reason, name):
+                    await self._bury(delivery, reason, name)
+        except LeaseLost:
+            log.warning("lease_lost", entry=delivery.entry)
+
+    async def _bury(self, delivery: Delivery, reason: str, name: str | None) -> None:
+        log.warning("request_unreadable", entry=delivery.entry, reason=reason)
+        await self._consumer.bury(delivery, reason, acknowledge=name is None)
+        if name is not None:
+            finished = rejection(name, reason, self._now())
+            await self._consumer.reject(delivery, finished, TenantId("default"))
+
+    async def _begin(self, delivery: Delivery, command: RunCode, digest: str, refusal: str = "") -> None:
+        """Take the lease; what another handler holds, or has ended, is not ours to touch."""
+        begun = await self._consumer.begin(delivery, command, digest)
+        if isinstance(begun, Begun):
+            async with heartbeat(self._consumer, begun.lease, self._config.policy):
+                await self._own(begun, refusal)
+        elif isinstance(begun, IdTaken):
+            reason = f"id: {command.id!r} was used before with another body."
+            finished = rejection(command.id or "", reason, self._now())
+            await self._consumer.reject(delivery, finished, command.tenant)
+
+    async def _own(self, begun: Begun, refusal: str) -> None:
+        """Decide what is left to do for an execution this process now holds."""
+        lease = begun.lease
+        if refusal:
+            await self._end(lease, "rejected", refusal)
+        elif reason := verdict(begun, self._config.policy.attempts_max):
+            if begun.over_limit:
+                await self._consumer.bury(lease.delivery, reason, acknowledge=False)
+            await self._end(lease, "lost", reason)
+        elif is_expired(lease.command, self._now()):
+            await self._end(lease, "expired", EXPIRED)
+        else:
+            await self._attempt(lease)
+
+    async def _attempt(self, lease: Lease) -> None:
+        with self._registry.holding(lease.execution_id) as running:
+            for control in await self._consumer.mail(lease.execution_id):
+                await running.apply(control)
+            async with Journal(self._consumer, lease, self._now) as journal:
+                await self._try_until_it_ends(Execution(lease, running, journal))
+
+    async def _try_until_it_ends(self, execution: Execution) -> None:
+        """Run it, and again in a fresh sandbox where the first one broke and `retry` allows."""
+        while True:
+            try:
+                return await self._take_and_run(execution)
+            except (RequestRefused, LanguageMissing) as refused:
+                return await self._end(execution.lease, "rejected", str(refused))
+            except SandboxUnavailable as away:
+                return await self._end(execution.lease, "lost", f"No sandbox could be had: {away.message}")
+            except SandboxFailed as failed:
+                log.error("sandbox_failed", execution_id=execution.id, reason=str(failed))
+                if not may_try_again(execution, self._config.policy.attempts_max):
+                    return await execution.journal.finish(sandbox_lost(execution, str(failed), self._now()))
+                execution.lease.attempt += 1
+
+    async def _take_and_run(self, execution: Execution) -> None:
+        sandbox = await self._acquire(execution)
+        if sandbox is None:
+            return await self._consumer.finish(
+                execution.lease, [], not_wanted_any_more(execution, self._now())
+            )
+        try:
+            await put_files(sandbox, execution.command, self._files)
+            program = execution.running.enter(sandbox, _program(execution.command))
+            if self._is_unwanted(execution):
+                return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
+            started_at = await self._say_started(execution, sandbox)
+            exit_ = await _run(sandbox, program, execution.journal)
+            await self._conclude(execution, sandbox, exit_, started_at)
+        finally:
+            await sandbox.close()
+
+    async def _acquire(self, execution: Execution) -> Sandbox | None:
+        """Take a sandbox; None if the execution was cancelled or expired while none could be had."""
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self._config.sandbox_patience_s
+        while not self._is_unwanted(execution):
+            try:
+                return await self._sandboxes.acquire(self._spec(execution.command))
+            except SandboxUnavailable as away:
+                if clock() + away.retry_after_s > give_up_at:
+                    raise
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(execution.running.cancelled.wait(), away.retry_after_s)
+        return None
+
+    def _is_unwanted(self, execution: Execution) -> bool:
+        return execution.running.cancelled.is_set() or is_expired(execution.command, self._now())
+
+    def _spec(self, command: RunCode) -> SandboxSpec:
+        language = find_language(command.language)
+        assert language is not None and command.id is not None, "admitted before"
+        limits = self._config.limits.lowered_by(command.limits)
+        return SandboxSpec(
+            execution_id=command.id, language=language.code, limits=limits, network=self._config.network
+        )
+
+    async def _say_started(self, execution: Execution, sandbox: Sandbox) -> datetime:
+        """Put `started` into the log. Only once it is there may the code run."""
+        now = self._now()
+        execution.running.started = True
+        started = Started(
+            execution_id=execution.id,
+            seq=0,
+            time=now,
+            attempt=execution.lease.attempt,
+            sandbox=sandbox.kind,
+            language=self._spec(execution.command).language,
+        )
+        await execution.journal.write(started)
+        return now
+
+    async def _conclude(
+        self, execution: Execution, sandbox: Sandbox, exit_: Exit, started_at: datetime
+    ) -> None:
+        kept = await keep_files(sandbox, execution.command, self._files)
+        now = self._now()
+        produced = [
+            FileProduced(execution_id=execution.id, seq=0, time=now, file=file) for file in kept.files
+        ]
+        await execution.journal.finish(concluded(execution, exit_, kept, started_at, now), produced)
+
+    async def _end(self, lease: Lease, outcome: Outcome, message: str) -> None:
+        """Write the outcome of an execution that this process did not start."""
+        await self._consumer.finish(lease, [], unstarted(lease, outcome, message, self._now()))
+
+
+async def _run(sandbox: Sandbox, program: Program, journal: Journal) -> Exit:
+    """Run the program to its end, writing all it says to the log."""
+    async for frame in sandbox.run(program):
+        match frame:
+            case OutputFrame():
+                await journal.output(frame)
+            case Exit():
+                return frame
+    raise SandboxFailed("its run ended without an exit")
+
+
+def _program(command: RunCode) -> Program:
+    return Program(
+        code=command.code,
+        args=command.args,
+        env=command.env,
+        stdin=(command.stdin or "").encode(),
+        keep_stdin_open=command.stdin is None,
+    )

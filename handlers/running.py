@@ -1,0 +1,121 @@
+"""The executions this process holds right now, and what others want of them while they run."""
+
+import asyncio
+import base64
+import binascii
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+
+from sandboxes.protocol import Program, Sandbox
+from schemas.commands import CancelExecution, ControlCommand, EndSession, ResolveToolCalls, SendInput
+from schemas.ids import ExecutionId
+from streams.protocol import Control
+
+
+class Running:
+    """One execution in this process. Control commands may come before its sandbox does."""
+
+    def __init__(self, execution_id: ExecutionId) -> None:
+        self.execution_id = execution_id
+        self.cancelled = asyncio.Event()
+        self.reason = ""
+        self.interrupted = False
+        """Our own shutdown ended it, not somebody's wish."""
+        self.started = False
+        """`started` may be in the log: from here on code may have run."""
+        self._sandbox: Sandbox | None = None
+        self._early: list[tuple[bytes, bool]] = []
+        self._seen: set[str] = set()
+
+    async def apply(self, control: Control) -> None:
+        """Carry out a control command once, however often it arrives."""
+        if control.entry in self._seen:
+            return
+        self._seen.add(control.entry)
+        match control.command:
+            case CancelExecution(reason=reason):
+                await self.cancel(reason or "The execution was cancelled.")
+            case SendInput() as sent:
+                await self._input(sent)
+            case ResolveToolCalls() | EndSession():
+                pass
+
+    async def cancel(self, reason: str) -> None:
+        """End it, whether it waits for a sandbox or runs in one."""
+        if not self.cancelled.is_set():
+            self.reason = reason
+            self.cancelled.set()
+            if self._sandbox is not None:
+                await self._sandbox.cancel()
+
+    async def interrupt(self, reason: str) -> None:
+        """End it because this process must go."""
+        if not self.cancelled.is_set():
+            self.interrupted = True
+            await self.cancel(reason)
+
+    def enter(self, sandbox: Sandbox, program: Program) -> Program:
+        """Bind to `sandbox`; returns `program` with the input that came early put before the rest."""
+        self._sandbox = sandbox
+        early = b"".join(data for data, _ in self._early)
+        ended = any(eof for _, eof in self._early)
+        return replace(
+            program, stdin=program.stdin + early, keep_stdin_open=program.keep_stdin_open and not ended
+        )
+
+    async def _input(self, sent: SendInput) -> None:
+        data = _input_bytes(sent)
+        if self._sandbox is None:
+            self._early.append((data, sent.eof))
+        else:
+            await self._sandbox.send_input(data, eof=sent.eof)
+
+
+class Registry:
+    """All running executions of this process by id."""
+
+    def __init__(self) -> None:
+        self._running: dict[ExecutionId, Running] = {}
+
+    def __len__(self) -> int:
+        return len(self._running)
+
+    @contextmanager
+    def holding(self, execution_id: ExecutionId) -> Iterator[Running]:
+        """Make an execution reachable for control commands while the block runs."""
+        running = Running(execution_id)
+        self._running[execution_id] = running
+        try:
+            yield running
+        finally:
+            self._running.pop(execution_id, None)
+
+    async def on_control(self, control: Control) -> None:
+        """Pass a control command to the execution it is for, if it runs here."""
+        running = self._running.get(_addressee(control.command))
+        if running is not None:
+            await running.apply(control)
+
+    async def interrupt_all(self, reason: str) -> None:
+        """End everything that runs here because this process must go."""
+        for running in list(self._running.values()):
+            await running.interrupt(reason)
+
+
+def _addressee(command: ControlCommand) -> ExecutionId:
+    match command:
+        case EndSession():
+            return ExecutionId("")
+        case _:
+            return command.execution_id
+
+
+def _input_bytes(sent: SendInput) -> bytes:
+    if sent.encoding is None:
+        return sent.data.encode()
+    try:
+        return base64.b64decode(sent.data, validate=True)
+    except binascii.Error:
+        # HTTP refuses this with a 422; a stream publisher's broken input is as good as none.
+        return b""

@@ -1,0 +1,35 @@
+"""Whether an execution that was begun may run: what `retry`, the attempt limit and the deadline say."""
+
+from datetime import datetime
+
+from handlers.execution import Execution
+from schemas.commands import RunCode
+from streams.protocol import Begun
+
+
+def verdict(begun: Begun, attempts_max: int) -> str | None:
+    """Return why the execution is lost, or None if it may run.
+
+    `started_before` is known for certain, because `started` is in the log before any code runs.
+    """
+    retry = begun.lease.command.retry
+    if begun.over_limit:
+        return (
+            f"The execution was given up after {attempts_max} attempts; every handler that tried it was lost."
+        )
+    if begun.started_before and retry != "always":
+        return f"The handler or sandbox was lost while the code ran, and retry is '{retry}'."
+    if begun.lease.attempt > 1 and retry == "never":
+        return "The handler was lost before the code started, and retry is 'never'."
+    return None
+
+
+def is_expired(command: RunCode, now: datetime) -> bool:
+    """Return whether the deadline for starting has passed."""
+    return command.deadline is not None and now >= command.deadline
+
+
+def may_try_again(execution: Execution, attempts_max: int) -> bool:
+    """Return whether an execution whose sandbox broke may run in another one."""
+    enough = {"always"} if execution.running.started else {"always", "if_not_started"}
+    return execution.lease.attempt < attempts_max and execution.command.retry in enough
