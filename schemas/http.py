@@ -5,9 +5,11 @@ from typing import Literal
 
 import msgspec
 
+from schemas.commands import ToolResult
 from schemas.events import Outcome, OutputCount, Stage, StateInfo, Usage
 from schemas.files import FileRef
 from schemas.ids import ExecutionId, SessionId
+from schemas.presence import HandlerPresence
 
 ExecutionStatus = Literal["queued", "running", "finished"]
 
@@ -19,6 +21,10 @@ class ErrorBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str
     field: str | None = None
     limit: int | float | str | list[str] | None = None
+    retry_after_seconds: int | None = None
+    """The same number as the header `Retry-After`, for clients that read bodies only."""
+    outcome: Outcome | None = None
+    """How an execution ended that can no longer be changed."""
 
 
 class Accepted(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,3 +58,68 @@ class ExecutionView(msgspec.Struct, frozen=True, kw_only=True):
     deleted_files: list[str] | None = None
     state: StateInfo | None = None
     attempt: int | None = None
+
+
+class InputBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of `POST /executions/{id}/input`."""
+
+    data: str = ""
+    encoding: Literal["base64"] | None = None
+    eof: bool = False
+
+
+class ToolResultsBody(msgspec.Struct, frozen=True, kw_only=True):
+    """The body of `POST /executions/{id}/tool-results`."""
+
+    results: list[ToolResult]
+
+
+class LanguageView(msgspec.Struct, frozen=True, kw_only=True):
+    """One language: whether any live handler runs it, and how many sandboxes wait warm for it."""
+
+    code: str
+    name: str
+    version: str
+    aliases: list[str]
+    available: bool
+    warm: int
+    missing: str = ""
+
+
+class LanguagesView(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `GET /languages`."""
+
+    languages: list[LanguageView]
+
+
+Health = Literal["ok", "degraded", "unavailable"]
+
+
+class DependencyHealth(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing the service needs; `latency_s` is of one round trip to it."""
+
+    status: Health
+    latency_s: float | None = None
+    message: str = ""
+
+
+class HealthView(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `GET /health` and `GET /health/ready`."""
+
+    status: Health
+
+
+class QueueView(msgspec.Struct, frozen=True, kw_only=True):
+    """How many executions wait for a handler, and how many are held by one."""
+
+    waiting: int
+    pending: int
+
+
+class DetailedHealthView(msgspec.Struct, frozen=True, kw_only=True):
+    """The answer of `GET /health/detailed`; `queue` is null while the broker is away."""
+
+    status: Health
+    dependencies: dict[str, DependencyHealth]
+    queue: QueueView | None
+    handlers: list[HandlerPresence]
