@@ -1,0 +1,41 @@
+"""Names that are nearly settings. A misspelt name would otherwise be ignored without a word.
+
+A process has many variables that are none of our business, so only two kinds are looked at: those in our
+own `.env` file, and those in the environment that begin like one of ours.
+"""
+
+import difflib
+import re
+from collections.abc import Iterator
+
+from infra.settings.catalogue import SETTINGS
+from infra.settings.environment import ENV_FILE, Texts
+from infra.settings.faults import Fault
+
+_TYPO_RATIO = 0.86
+"""difflib ratio from which a name is taken for a misspelt one: two letters swapped in eight are 0.875."""
+_HINT_RATIO = 0.6
+_OWN = "MILLRACE_"
+_NOT_OURS = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP)(_.*)?)|SSL_CERT_DIR")
+"""Kubernetes sets the first for every Service, OpenSSL reads the last."""
+_BEGINNINGS = tuple({f"{name.split('_', 1)[0]}_" for name in SETTINGS if "_" in name})
+_KNOWN = (*SETTINGS, ENV_FILE)
+
+
+def find_typos(texts: Texts) -> Iterator[Fault]:
+    """Yield a fault for each name that is unknown and too near a known one, or begins with MILLRACE_."""
+    for name in _suspects(texts):
+        nearest = _nearest(name.upper(), _TYPO_RATIO)
+        if nearest or name.upper().startswith(_OWN):
+            hint = nearest or _nearest(name.upper(), _HINT_RATIO)
+            yield Fault(name, "", "is not a setting", nearest=hint)
+
+
+def _suspects(texts: Texts) -> list[str]:
+    begins_like_ours = {name for name in texts.environ if name.upper().startswith(_BEGINNINGS)}
+    unknown = (begins_like_ours | set(texts.file)) - set(_KNOWN)
+    return sorted(name for name in unknown if not _NOT_OURS.fullmatch(name))
+
+
+def _nearest(name: str, ratio: float) -> str:
+    return next(iter(difflib.get_close_matches(name, _KNOWN, n=1, cutoff=ratio)), "")
