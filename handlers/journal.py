@@ -17,7 +17,7 @@ from infra.errors import MillraceError
 from sandboxes.protocol import OutputFrame
 from schemas.events import Event, Finished, Output, OutputStream
 from schemas.output import encode_output, whole_characters
-from streams.protocol import Consumer, Lease
+from streams.protocol import Consumer, Lease, LogFull
 
 LINGER_S = 0.001
 """Long enough for the exit of a short program to travel with its output."""
@@ -46,6 +46,7 @@ class Journal:
         self._failure: MillraceError | None = None
         self._writing = asyncio.Lock()
         self._entries = 0
+        self._dropped_bytes = 0
 
     async def write(self, event: Event) -> None:
         """Write one event at once, after all output that came before it. Raises `LeaseLost`."""
@@ -97,7 +98,7 @@ class Journal:
         async with self._writing:
             self._raise_failure()
             before = self._numbered([*self._take_output(), *self._take_tails(), *events])
-            await self._consumer.finish(self._lease, before, finished)
+            await self._consumer.finish(self._lease, before, self._with_dropped(finished))
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -108,9 +109,20 @@ class Journal:
         return min(LINGER_S_MAX, LINGER_S * float(1 << min(doublings, 16)))
 
     async def _append(self, events: Sequence[Event]) -> None:
-        if events:
+        """Write `events`; of a log that is full only the output is left out, and counted."""
+        if not events:
+            return
+        try:
             await self._consumer.append(self._lease, self._numbered(events))
-            self._entries += len(events)
+        except LogFull:
+            self._dropped_bytes += sum(len(event.raw()) for event in events if isinstance(event, Output))
+            await self._append([event for event in events if not isinstance(event, Output)])
+        self._entries += len(events)
+
+    def _with_dropped(self, finished: Finished) -> Finished:
+        dropped = finished.output.dropped_bytes + self._dropped_bytes
+        output = msgspec.structs.replace(finished.output, dropped_bytes=dropped)
+        return msgspec.structs.replace(finished, output=output)
 
     def _numbered(self, events: Sequence[Event]) -> list[Event]:
         first = self._lease.seq + 1
