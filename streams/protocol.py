@@ -14,6 +14,10 @@ The life of one execution, in the words used here:
 - `finish` writes the last event, then the result, the reply, and only then acknowledges the entry.
   A crash between these steps is healed when the entry is reclaimed: `begin` answers `Ended` after
   completing what was left undone.
+
+A log is bounded in entries and bytes. Past a bound `append` refuses output with `LogFull` and writes
+nothing; the handler counts that output as dropped. Every other event, `finished` first of all, always
+gets in.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -22,10 +26,19 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Literal, Protocol
 
+from infra.errors import MillraceError
 from schemas.commands import ControlCommand, RunCode
-from schemas.events import AnyEvent, Event, Finished
+from schemas.events import Event, Finished
 from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId, SessionId, TenantId
+
+
+class LogFull(MillraceError):
+    """The log reached `log_entries_max` or `log_bytes_max`: it takes no more output, only other events."""
+
+
+class LogGone(MillraceError):
+    """A log that was being followed is not there any more: past its retention, or deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +187,8 @@ class Publisher(Protocol):
         """Publish `command` (its `id` set), once for the same `id`, `tenant` and `digest` of the body.
 
         `queued` is in the log when this returns `accepted`. Raises `Unavailable`; then it is not
-        known whether the entry was published, and submitting again is safe.
+        known whether the entry was published, and submitting again is safe. Joining an execution
+        that still waits publishes its entry once more, in case the first one was never written.
         """
 
     async def send(self, command: ControlCommand) -> None:
@@ -189,8 +203,12 @@ class Publisher(Protocol):
         """Yield the log in batches from `after + 1` on, then live, every event once, in order.
 
         The iterator ends after `finished`. Any number of followers; none of them holds a connection
-        or blocks the others, and a slow one costs bounded memory. While the broker is away it waits.
-        Entering the context never misses events written from that moment on.
+        or blocks the others, and a slow one costs bounded memory. While the broker is away it waits,
+        and so it does for an execution nobody has heard of yet: bound the wait. Raises `LogGone`
+        when a log expires while it is followed.
+
+        Entering does no I/O. Enter it before `submit` where you can: then `submit` tells the broker
+        who follows, and following costs no round trip of its own.
         """
 
     async def read(self, execution_id: ExecutionId, after: int = 0, count: int = 1000) -> list[LoggedEvent]:
@@ -223,18 +241,26 @@ class Consumer(Protocol):
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
         """Write `events` (numbered from `lease.seq + 1`) to the log in one round trip; advances `lease.seq`.
 
-        Raises `LeaseLost`, and then nothing was written. While the broker is away it keeps trying
-        until the lease must have run out. A repeat after a lost answer writes nothing twice.
+        Raises `LeaseLost` or, for output, `LogFull`; then nothing was written. While the broker is away
+        it keeps trying until the lease must have run out. A repeat after a lost answer writes nothing
+        twice. Cancelling it waits until it is known whether the events were written. Calls for one
+        lease must not overlap.
         """
 
-    async def finish(self, lease: Lease, events: Sequence[AnyEvent], finished: Finished) -> None:
-        """Append `events` and `finished`, publish result and reply, acknowledge. Raises `LeaseLost`."""
+    async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
+        """Append `events` and `finished`, publish result and reply, acknowledge. Raises `LeaseLost`.
+
+        `seq` of `finished` is set here: it follows the last of `events`.
+        """
 
     async def renew(self, lease: Lease) -> None:
         """Keep the lease, and the entry, for another `lease_s`. Raises `LeaseLost`."""
 
     async def release(self, lease: Lease) -> None:
-        """Give the entry back unstarted: another handler gets it at once and the attempt does not count."""
+        """Give the entry back unstarted: another handler gets it at once and the attempt does not count.
+
+        It is published anew at the end of the queue. Raises `LeaseLost`.
+        """
 
     async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
         """Publish the `rejected` result of a request that never becomes an execution, and acknowledge."""
@@ -256,7 +282,9 @@ class Transport(Publisher, Consumer, Protocol):
     """One broker connection, both sides of it."""
 
     async def start(self) -> None:
-        """Connect. An absent broker is waited for with back-off, told in the log, and never fatal."""
+        """Begin to connect. An absent broker is told in the log and never fatal: every part that
+        needs it keeps trying with back-off, and `ping` tells when it is there.
+        """
 
     async def close(self) -> None:
         """Let go of everything. Safe to call twice."""

@@ -2,13 +2,14 @@
 
 | what | Redis | holds | kept |
 |---|---|---|---|
-| requests | stream, group `handlers` | `data`: `run_code` | until acknowledged |
+| requests, and lanes of it | stream, group `handlers` | `data`: `run_code` | until acknowledged |
 | log of one execution | stream, entry id `<seq>-0` | `data`: one event | bounded, expires |
 | record of one execution | hash | see `redis/records.py` | as its log |
-| mail of one execution | stream | control commands that overtook the request | as its log |
+| mail of one execution | hash, by control entry | control commands that overtook the request | as its log |
+| watchers of one execution | sorted set, by expiry | inboxes that want to hear of it | as its log |
 | results | stream | `data`: `finished` with `tenant` | the newest N |
 | inbox of one edge | stream | which execution moved on, and how | the newest N, expires |
-| control | stream | `data`: a control command | the newest N |
+| control | stream | `data`: a control command, `once`: a nonce to know repeats by | the newest N |
 | dead letters | stream | `data`, `reason`, `stream`, `entry` | the newest N |
 
 What one script touches shares a Redis cluster slot: a key derived from a log is hash-tagged with the
@@ -54,6 +55,13 @@ class Topology:
 
     def mail(self, execution_id: ExecutionId) -> str:
         return self._beside(self.log(execution_id), "mail")
+
+    def watchers(self, execution_id: ExecutionId) -> str:
+        return self._beside(self.log(execution_id), "watchers")
+
+    def buried(self, entry: str) -> str:
+        """Marks that a control entry, which every handler reads, is a dead letter already."""
+        return self._beside(self.dead, entry)
 
     def inbox(self, edge_id: str) -> str:
         return f"{self.prefix}millrace:inbox:{edge_id}"

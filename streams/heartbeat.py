@@ -1,0 +1,51 @@
+"""Keeping a lease while its work runs, and stopping the work at once when the lease is lost."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Callable
+
+from infra.errors import LeaseLost, Unavailable
+from streams.protocol import Consumer, DeliveryPolicy, Lease
+
+
+@contextlib.asynccontextmanager
+async def heartbeat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy) -> AsyncIterator[None]:
+    """Renew `lease` every `heartbeat_s` while the block runs.
+
+    When the lease is lost, or nobody could be asked for as long as it lasts, the block is cancelled and
+    `LeaseLost` raised in its place. A cancellation from outside stays one.
+    """
+    body = asyncio.current_task()
+    assert body is not None, "a heartbeat needs a task to stop"
+    lost = False
+
+    def stop() -> None:
+        nonlocal lost
+        lost = True
+        body.cancel()
+
+    beating = asyncio.create_task(_beat(consumer, lease, policy, stop), name=f"lease {lease.execution_id}")
+    try:
+        yield
+    except asyncio.CancelledError:
+        if not lost or body.uncancel() > 0:
+            raise
+        raise LeaseLost(f"the lease on {lease.execution_id} was lost") from None
+    finally:
+        beating.cancel()
+
+
+async def _beat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy, stop: Callable[[], None]) -> None:
+    now = asyncio.get_running_loop().time
+    held_until = now() + policy.lease_s
+    while now() < held_until:
+        await asyncio.sleep(policy.heartbeat_s)
+        asked_at = now()
+        try:
+            await consumer.renew(lease)
+        except Unavailable:
+            continue
+        except LeaseLost:
+            break
+        held_until = asked_at + policy.lease_s
+    stop()

@@ -1,0 +1,107 @@
+"""What several transports of one process share in place of a server."""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from schemas.commands import RunCode
+from schemas.ids import ExecutionId
+from streams.delivery import DeadLetter
+from streams.memory.executions import Execution, Mail
+from streams.protocol import Control
+from streams.signal import Signal
+from streams.topology import Topology
+
+
+@dataclass(slots=True)
+class Entry:
+    """One entry of the requests stream; pending once `deliveries` is more than 0."""
+
+    id: str
+    body: bytes
+    published_at: datetime
+    deliveries: int = 0
+    idle_since: float = 0.0
+
+
+class MemoryBroker:
+    """All streams of one simulated broker.
+
+    `clock` returns seconds and defaults to the running loop's time, so that a loop with virtual time
+    makes the whole transport virtual; `epoch` is the wall clock time when it was first read.
+    """
+
+    def __init__(
+        self, clock: Callable[[], float] | None = None, epoch: datetime | None = None, bound: int = 100_000
+    ) -> None:
+        self.clock = clock or (lambda: asyncio.get_running_loop().time())
+        self.topology = Topology()
+        self.entries: dict[str, Entry] = {}
+        """Not acknowledged yet, in order of publication."""
+        self.results: deque[bytes] = deque(maxlen=bound)
+        self.dead: deque[DeadLetter] = deque(maxlen=bound)
+        self.replies: dict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=bound))
+        self.control: list[Callable[[Control], None]] = []
+        """Everybody who listens now."""
+        self.published = Signal()
+        self._executions: dict[ExecutionId, Execution] = {}
+        self._mail: dict[ExecutionId, Mail] = {}
+        self._epoch = epoch or datetime.now(UTC)
+        self._started_at: float | None = None
+        self._last_id = 0
+
+    def now(self) -> datetime:
+        """Return the broker's own wall clock time."""
+        if self._started_at is None:
+            self._started_at = self.clock()
+        return self._epoch + timedelta(seconds=self.clock() - self._started_at)
+
+    def new_id(self) -> str:
+        """Return an entry id larger than all before."""
+        self._last_id += 1
+        return f"{self._last_id}-0"
+
+    def publish(self, body: bytes) -> None:
+        """Put one entry on the requests stream, as anybody with a client may."""
+        entry = Entry(self.new_id(), body, self.now())
+        self.entries[entry.id] = entry
+        self.published.notify()
+
+    def acknowledge(self, entry: str) -> None:
+        """Take an entry off the requests stream."""
+        self.entries.pop(entry, None)
+
+    def execution(self, execution_id: ExecutionId) -> Execution | None:
+        """Return an execution, unless it is unknown or past retention."""
+        found = self._executions.get(execution_id)
+        if found is not None and found.expires_at <= self.clock():
+            del self._executions[execution_id]
+            found.changed.notify()
+            return None
+        return found
+
+    def create(self, command: RunCode, digest: str, created_at: datetime, retention_s: float) -> Execution:
+        """Make the record and log of an execution nobody knew before."""
+        assert command.id is not None, "an execution needs its id"
+        made = Execution(command.id, command, digest, created_at, self.clock() + retention_s)
+        self._executions[made.id] = made
+        self.published.notify()
+        return made
+
+    def mail(self, execution_id: ExecutionId, retention_s: float) -> Mail:
+        """Return the mail of an execution, known or not yet."""
+        found = self._mail.get(execution_id)
+        if found is None or found.expires_at <= self.clock():
+            found = self._mail[execution_id] = Mail(self.clock() + retention_s)
+        return found
+
+    def flush(self) -> None:
+        """Forget everything, as an operator or an accident may make a broker do."""
+        gone = list(self._executions.values())
+        self.entries.clear()
+        self._executions.clear()
+        self._mail.clear()
+        for execution in gone:
+            execution.changed.notify()
