@@ -1,0 +1,1 @@
+"""Processes on one machine: started, watched, started again and stopped in order."""
