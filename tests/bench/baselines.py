@@ -1,0 +1,110 @@
+"""What Millrace is measured against, in the same run: bare Python, cold bubblewrap, bare streams."""
+
+import multiprocessing
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import redis
+from measure import Samples, sample, sample_command
+
+PYTHON = "/usr/bin/python3"
+PRINT = [PYTHON, "-c", "print(1)"]
+COLD = [
+    *[
+        "bwrap",
+        "--unshare-all",
+        "--die-with-parent",
+        "--new-session",
+        "--clearenv",
+        "--proc",
+        "/proc",
+        "--dev",
+        "/dev",
+    ],
+    *[
+        "--ro-bind",
+        "/usr",
+        "/usr",
+        "--symlink",
+        "usr/bin",
+        "/bin",
+        "--symlink",
+        "usr/lib",
+        "/lib",
+        "--symlink",
+        "usr/lib64",
+        "/lib64",
+    ],
+    *["--tmpfs", "/tmp", "--tmpfs", "/mnt/data", "--chdir", "/mnt/data"],
+    *PRINT,
+]
+"""The least one would do by hand to run a line of Python away from the host."""
+
+
+def bare_python(count: int) -> Samples:
+    """`python3 -c 'print(1)'`, started and waited for."""
+    return sample_command(PRINT, count)
+
+
+def cold_bubblewrap(count: int) -> Samples:
+    """The same in a fresh bubblewrap."""
+    return sample_command(COLD, count)
+
+
+def cold_throughput(seconds: float, workers: int) -> float:
+    """Return cold bubblewrap runs per second with `workers` at once."""
+    until = time.perf_counter() + seconds
+    counts = [0] * workers
+
+    def work(index: int) -> None:
+        while time.perf_counter() < until:
+            subprocess.run(COLD, check=True, stdout=subprocess.DEVNULL)
+            counts[index] += 1
+
+    threads = [threading.Thread(target=work, args=(index,)) for index in range(workers)]
+    begin = time.perf_counter()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts) / (time.perf_counter() - begin)
+
+
+def stream_round_trip(url: str, count: int) -> Samples:
+    """One XADD there and one back through a consumer group, between two processes, bare redis-py."""
+    client = redis.Redis.from_url(url)
+    client.delete("bench:there", "bench:back")
+    client.xgroup_create("bench:there", "g", "0", mkstream=True)
+    echo = multiprocessing.get_context("spawn").Process(target=_echo, args=(url,), daemon=True)
+    echo.start()
+    try:
+        last = ["0"]
+
+        def there_and_back() -> None:
+            client.xadd("bench:there", {"data": b'{"id":"1"}'})
+            ((_, entries),) = client.xread({"bench:back": last[0]}, block=10_000)
+            last[0] = entries[-1][0]
+
+        return sample(there_and_back, count, warm=50)
+    finally:
+        echo.terminate()
+        echo.join()
+        client.delete("bench:there", "bench:back")
+
+
+def _echo(url: str) -> None:
+    client = redis.Redis.from_url(url)
+    while True:
+        for _, entries in client.xreadgroup("g", "c", {"bench:there": ">"}, count=16, block=1000) or ():
+            for entry, fields in entries:
+                pipeline = client.pipeline(transaction=False)
+                pipeline.xadd("bench:back", fields)
+                pipeline.xack("bench:there", "g", entry)
+                pipeline.execute()
+
+
+def is_here(program: str) -> bool:
+    """Whether `program` is an executable of the system."""
+    return any((Path(folder) / program).exists() for folder in ("/usr/bin", "/bin", "/usr/local/bin"))

@@ -1,0 +1,126 @@
+"""A broker and a whole `millrace serve` on it, started for the measurement and stopped again."""
+
+import http.client
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from infra.process.broker import EmbeddedBroker  # noqa: E402 - needs the path set first
+
+KEY = "bench-key-0123456789abcdef"
+
+
+@contextmanager
+def broker(folder: Path) -> Iterator[str]:
+    """Run an embedded broker in `folder`; yields its URL."""
+    server = EmbeddedBroker(folder)
+    process = subprocess.Popen(server._command())
+    try:
+        while not server.ready():
+            time.sleep(0.01)
+        yield server.url
+    finally:
+        process.terminate()
+        process.wait()
+
+
+class Service:
+    """A running `millrace serve` and one kept connection to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int) -> None:
+        self.process = process
+        self.port = port
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+
+    def exec(self, code: str, lang: str = "py") -> dict[str, object]:
+        """Run `code` synchronously over the kept connection."""
+        body = json.dumps({"lang": lang, "code": code})
+        headers = {"Content-Type": "application/json", "X-API-Key": KEY}
+        self._connection.request("POST", "/exec", body, headers)
+        response = self._connection.getresponse()
+        answer = json.loads(response.read())
+        if response.status != 200:
+            raise RuntimeError(f"{response.status}: {answer}")
+        return answer
+
+    def another(self) -> "Service":
+        """Return one more connection to the same service."""
+        return Service(self.process, self.port)
+
+    def first_byte_delay_ms(self) -> float:
+        """Return the time from a program's first write to the reader's first output event, streamed."""
+        code = "import time\ntime.sleep(0.2)\nprint(time.time(), flush=True)\ntime.sleep(0.2)"
+        body = json.dumps({"language": "py", "code": code})
+        headers = {"Content-Type": "application/json", "X-API-Key": KEY, "Accept": "text/event-stream"}
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
+        connection.request("POST", "/executions", body, headers)
+        response = connection.getresponse()
+        for line in response:
+            if line.startswith(b"data:") and (event := json.loads(line[5:]))["type"] == "output":
+                arrived = time.time()
+                response.read()
+                connection.close()
+                return (arrived - float(event["data"])) * 1000
+        raise RuntimeError("no output event came")
+
+    def idle_memory_mb(self) -> float:
+        """Return the proportional set size of the whole tree of processes, broker left out."""
+        tree = [psutil.Process(self.process.pid)]
+        tree += tree[0].children(recursive=True)
+        return sum(process.memory_full_info().pss for process in tree) / 1e6
+
+
+@contextmanager
+def serve(redis_url: str, data_dir: Path, sandbox: str = "local") -> Iterator[Service]:
+    """Run `millrace serve` until ready."""
+    port = _free_port()
+    environment = {
+        **os.environ,
+        "API_PORT": str(port),
+        "API_KEY": KEY,
+        "REDIS_URL": redis_url,
+        "REDIS_KEY_PREFIX": f"bench-{sandbox}:",
+        "MILLRACE_DATA_DIR": str(data_dir),
+        "MILLRACE_SANDBOX": sandbox,
+        "LOG_LEVEL": "WARNING",
+        "RATE_LIMIT_ENABLED": "false",
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(ROOT / "millrace.py"), "serve"], env=environment, stdout=subprocess.DEVNULL
+    )
+    try:
+        service = Service(process, port)
+        _wait_until_it_runs(service)
+        yield service
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+
+
+def _wait_until_it_runs(service: Service) -> None:
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            service.another().exec("print(1)")
+            return
+        except (OSError, RuntimeError, http.client.HTTPException):
+            time.sleep(0.1)
+    raise RuntimeError("millrace serve did not get ready within 60 s")
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
