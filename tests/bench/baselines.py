@@ -11,35 +11,10 @@ from measure import Samples, sample, sample_command
 
 PYTHON = "/usr/bin/python3"
 PRINT = [PYTHON, "-c", "print(1)"]
-COLD = [
-    *[
-        "bwrap",
-        "--unshare-all",
-        "--die-with-parent",
-        "--new-session",
-        "--clearenv",
-        "--proc",
-        "/proc",
-        "--dev",
-        "/dev",
-    ],
-    *[
-        "--ro-bind",
-        "/usr",
-        "/usr",
-        "--symlink",
-        "usr/bin",
-        "/bin",
-        "--symlink",
-        "usr/lib",
-        "/lib",
-        "--symlink",
-        "usr/lib64",
-        "/lib64",
-    ],
-    *["--tmpfs", "/tmp", "--tmpfs", "/mnt/data", "--chdir", "/mnt/data"],
-    *PRINT,
-]
+_FLAGS = "--unshare-all --die-with-parent --new-session --clearenv --proc /proc --dev /dev"
+_BINDS = "--ro-bind /usr /usr --symlink usr/bin /bin --symlink usr/lib /lib --symlink usr/lib64 /lib64"
+_FOLDERS = "--tmpfs /tmp --tmpfs /mnt/data --chdir /mnt/data"
+COLD = ["bwrap", *_FLAGS.split(), *_BINDS.split(), *_FOLDERS.split(), *PRINT]
 """The least one would do by hand to run a line of Python away from the host."""
 
 
