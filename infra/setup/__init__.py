@@ -1,0 +1,1 @@
+"""What `make setup` does, on a machine that has nothing but a shell and a Python."""
