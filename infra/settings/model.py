@@ -38,8 +38,6 @@ class LogOptions(TypedDict):
     file: Path | None
     file_bytes_max: int
     file_backups: int
-    access: bool
-    security: bool
     secrets: tuple[str, ...]
 
 
@@ -130,8 +128,6 @@ class Settings(
             file=self.log_file,
             file_bytes_max=self.log_max_size_mb * _MIB,
             file_backups=self.log_backup_count,
-            access=self.enable_access_logs,
-            security=self.enable_security_logs,
             secrets=tuple(secret.reveal() for secret in self.secrets()),
         )
 

@@ -20,7 +20,10 @@ _TAG = (r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}", "an image tag")
 
 @group
 class Limits:
-    """What one execution may use. Requests may ask for less, never for more."""
+    """What one execution may use.
+
+    Requests may ask for less, never for more.
+    """
 
     max_execution_time: int = setting(
         30, "Seconds of wall time, for the build and the run each.", at_least=1, at_most=86_400

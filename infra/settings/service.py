@@ -32,7 +32,10 @@ class Api:
 
 @group
 class Https:
-    """HTTPS at the edge itself. Behind a proxy that ends TLS, leave it off."""
+    """HTTPS at the edge itself.
+
+    Behind a proxy that ends TLS, leave it off.
+    """
 
     enable_https: bool = setting(False, "Serve HTTPS on HTTPS_PORT. Needs a certificate and its key.")
     https_port: int = setting(443, "TCP port for HTTPS.", at_least=1, at_most=65_535)
@@ -43,7 +46,9 @@ class Https:
         False, "Answer plain HTTP on API_PORT with a redirect to HTTPS. Needs ENABLE_HTTPS."
     )
     ssl_cert_file: Path | None = setting(
-        None, "Certificate with its chain, PEM. Empty: cert.pem in SSL_CERTS_PATH."
+        None,
+        "Certificate with its chain, PEM. Empty: cert.pem in SSL_CERTS_PATH. OpenSSL reads a variable of "
+        "this name too, as the authorities to trust; mind what is left in the environment.",
     )
     ssl_key_file: Path | None = setting(None, "Private key, PEM. Empty: key.pem in SSL_CERTS_PATH.")
     ssl_ca_certs: Path | None = setting(
@@ -76,7 +81,10 @@ class Auth:
 
 @group
 class Logging:
-    """Logs. They never hold code, keys or the contents of files."""
+    """Logs.
+
+    They never hold code, keys or the contents of files.
+    """
 
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = setting(
         "INFO", "The least severe message that is logged."
@@ -93,7 +101,7 @@ class Logging:
     log_backup_count: int = setting(5, "Rotated files that are kept.", at_least=0, at_most=1000)
     enable_access_logs: bool = setting(True, "Log one line for each HTTP request.")
     enable_security_logs: bool = setting(
-        True, "Log refused keys, tampered tokens and the like under the name millrace.security."
+        True, "Log refused keys, tampered tokens and the like under the name edge.security."
     )
 
 

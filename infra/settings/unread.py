@@ -1,0 +1,93 @@
+"""The settings that load and validate but that nothing reads yet. This table only ever shrinks.
+
+A setting leaves it in the change that makes it real; tests keep the table honest in both directions.
+"""
+
+UNREAD: frozenset[str] = frozenset({
+    # api
+    "API_RELOAD",
+    # https
+    "ENABLE_HTTPS",
+    "HTTPS_PORT",
+    "SSL_CERTS_PATH",
+    "SSL_REDIRECT",
+    "SSL_CERT_FILE",
+    "SSL_KEY_FILE",
+    "SSL_CA_CERTS",
+    # auth
+    "API_KEY_CACHE_TTL",
+    "MASTER_API_KEY",
+    "RATE_LIMIT_ENABLED",
+    # objects
+    "MINIO_ENDPOINT",
+    "MINIO_SECURE",
+    "MINIO_BUCKET",
+    "MINIO_REGION",
+    # kubernetes
+    "K8S_NAMESPACE",
+    "K8S_SIDECAR_IMAGE",
+    "K8S_IMAGE_REGISTRY",
+    "K8S_IMAGE_TAG",
+    "K8S_CPU_LIMIT",
+    "K8S_MEMORY_LIMIT",
+    "K8S_CPU_REQUEST",
+    "K8S_MEMORY_REQUEST",
+    "K8S_EXECUTION_MODE",
+    "K8S_EXECUTOR_PORT",
+    "K8S_IMAGE_PULL_POLICY",
+    "K8S_IMAGE_PULL_SECRETS",
+    # gvisor
+    "GKE_SANDBOX_ENABLED",
+    "GKE_SANDBOX_RUNTIME_CLASS",
+    "GKE_SANDBOX_NODE_SELECTOR",
+    "GKE_SANDBOX_CUSTOM_TOLERATIONS",
+    # session
+    "MAX_SESSIONS_PER_ENTITY",
+    "SESSION_TTL_HOURS",
+    "SESSION_CLEANUP_INTERVAL_MINUTES",
+    "SESSION_ID_LENGTH",
+    # pool
+    "POD_POOL_ENABLED",
+    "POD_POOL_WARMUP_ON_STARTUP",
+    "POD_POOL_PY",
+    "POD_POOL_JS",
+    "POD_POOL_TS",
+    "POD_POOL_GO",
+    "POD_POOL_JAVA",
+    "POD_POOL_RS",
+    "POD_POOL_C",
+    "POD_POOL_CPP",
+    "POD_POOL_PHP",
+    "POD_POOL_R",
+    "POD_POOL_F90",
+    "POD_POOL_D",
+    "POD_POOL_PARALLEL_BATCH",
+    "POD_POOL_REPLENISH_INTERVAL",
+    "POD_POOL_EXHAUSTION_TRIGGER",
+    # state
+    "STATE_PERSISTENCE_ENABLED",
+    "STATE_TTL_SECONDS",
+    "STATE_MAX_SIZE_MB",
+    "STATE_CAPTURE_ON_ERROR",
+    "STATE_ARCHIVE_ENABLED",
+    "STATE_ARCHIVE_AFTER_SECONDS",
+    "STATE_ARCHIVE_TTL_DAYS",
+    "STATE_ARCHIVE_CHECK_INTERVAL_SECONDS",
+    # security
+    "ENABLE_FILESYSTEM_ISOLATION",
+    # health
+    "HEALTH_CHECK_INTERVAL",
+    # languages
+    "LANG_IMAGE_PY",
+    "LANG_IMAGE_JS",
+    "LANG_IMAGE_TS",
+    "LANG_IMAGE_GO",
+    "LANG_IMAGE_JAVA",
+    "LANG_IMAGE_C",
+    "LANG_IMAGE_CPP",
+    "LANG_IMAGE_PHP",
+    "LANG_IMAGE_RS",
+    "LANG_IMAGE_R",
+    "LANG_IMAGE_F90",
+    "LANG_IMAGE_D",
+})  # fmt: skip
