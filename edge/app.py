@@ -1,0 +1,153 @@
+"""The edge's front door: every ring around a request and every route, on one screen."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
+from starlette.routing import BaseRoute, Route
+
+from edge.access_log import AccessLog
+from edge.authentication import Authentication
+from edge.back_pressure import BackPressure
+from edge.body_limit import BodyLimit
+from edge.compatible import Compatible
+from edge.config import EdgeConfig
+from edge.control import Control
+from edge.errors import PASS_ON, Errors
+from edge.executions import Executions
+from edge.health import HealthRoutes
+from edge.keys import Keyring
+from edge.languages import Languages
+from edge.metrics import CountRequests, Metrics
+from edge.paths import Paths
+from edge.request_id import RequestId
+from infra.errors import Misconfigured
+from infra.settings.model import Settings
+from infra.stores.files import FileStore
+from infra.stores.presence import Presence
+from streams.protocol import Publisher
+
+
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What the edge looks things up in. Without a file store no request may refer to stored files."""
+
+    presence: Presence
+    files: FileStore | None = None
+
+
+def config_of(settings: Settings) -> EdgeConfig:
+    """Return what `settings` say to the edge."""
+    return EdgeConfig(
+        keys=Keyring(settings.api_key.reveal(), [key.reveal() for key in settings.api_keys]),
+        key_header=settings.api_key_header,
+        trusted_network=settings.millrace_trusted_network,
+        bounds=settings.bounds(),
+        body_bytes_max=settings.millrace_body_bytes_max,
+        output_bytes_max=settings.millrace_output_bytes_max,
+        execution_s_max=float(settings.max_execution_time),
+        sync_wait_s_max=settings.millrace_sync_wait_seconds_max,
+        when_client_leaves=settings.millrace_sync_disconnect,
+        waiting_max=settings.millrace_queue_max,
+        health_timeout_s=float(settings.health_check_timeout),
+        access_logs=settings.enable_access_logs,
+        security_logs=settings.enable_security_logs,
+        cors_origins=settings.cors_origins if settings.enable_cors else (),
+        docs=settings.enable_docs,
+    )
+
+
+def refuse_default_key(settings: Settings) -> None:
+    """Raise `Misconfigured` if other machines could come in with the key that everybody knows."""
+    if settings.default_key_exposed:
+        raise Misconfigured(
+            f"API_HOST is {settings.api_host}, which other machines can reach, and the public default key "
+            "is still accepted. Set API_KEY to a secret of your own and keep the default out of API_KEYS; "
+            "or set API_HOST=127.0.0.1; or API_DEBUG=true on a network you trust."
+        )
+
+
+def create_app(
+    config: EdgeConfig,
+    publisher: Publisher,
+    stores: Stores,
+    *,
+    closing: asyncio.Event | None = None,
+    now: Callable[[], datetime] = lambda: datetime.now(UTC),
+) -> Starlette:
+    """Return the application. Once `closing` is set, streams and waits end cleanly and it is not ready."""
+    metrics = Metrics()
+    app = Starlette(
+        routes=_routes(config, publisher, stores, metrics, closing or asyncio.Event(), now),
+        middleware=_onion(config, metrics),
+        exception_handlers=PASS_ON,
+    )
+    app.router.redirect_slashes = False
+    return app
+
+
+def _onion(config: EdgeConfig, metrics: Metrics) -> list[Middleware]:
+    """Return the rings around every route, outermost first."""
+    rings = [
+        Middleware(RequestId),
+        Middleware(CountRequests, metrics=metrics),
+        Middleware(AccessLog) if config.access_logs else None,
+        _cors(config) if config.cors_origins else None,
+        Middleware(Errors),
+        Middleware(Paths),
+        Middleware(BodyLimit, bytes_max=config.body_bytes_max),
+        Middleware(Authentication, config=config),
+    ]
+    return [ring for ring in rings if ring is not None]
+
+
+def _routes(
+    config: EdgeConfig,
+    publisher: Publisher,
+    stores: Stores,
+    metrics: Metrics,
+    closing: asyncio.Event,
+    now: Callable[[], datetime],
+) -> list[BaseRoute]:
+    back_pressure = BackPressure(publisher, config.waiting_max)
+    compatible = Compatible(config, publisher, back_pressure, stores.files, now)
+    executions = Executions(config, publisher, back_pressure, stores.files, closing)
+    control = Control(config, publisher)
+    health = HealthRoutes(publisher, stores.presence, config.health_timeout_s, closing)
+    return [
+        Route("/exec", compatible.run, methods=["POST"]),
+        Route("/executions", executions.submit, methods=["POST"]),
+        Route("/executions/{id}", executions.show, methods=["GET"]),
+        Route("/executions/{id}", control.cancel, methods=["DELETE"]),
+        Route("/executions/{id}/events", executions.events, methods=["GET"]),
+        Route("/executions/{id}/input", control.send_input, methods=["POST"]),
+        Route("/executions/{id}/tool-results", control.resolve_tool_calls, methods=["POST"]),
+        Route("/languages", Languages(stores.presence).show, methods=["GET"]),
+        Route("/health", health.live, methods=["GET"]),
+        Route("/health/ready", health.ready, methods=["GET"]),
+        Route("/health/detailed", health.detailed, methods=["GET"]),
+        Route("/metrics", metrics.show, methods=["GET"]),
+    ]
+
+
+def _cors(config: EdgeConfig) -> Middleware:
+    return Middleware(
+        CORSMiddleware,
+        allow_origins=list(config.cors_origins),
+        allow_methods=["GET", "POST", "PUT", "DELETE", "HEAD"],
+        allow_headers=[
+            config.key_header,
+            "authorization",
+            "content-type",
+            "idempotency-key",
+            "last-event-id",
+            "prefer",
+            "traceparent",
+            "x-request-id",
+        ],
+        expose_headers=["location", "preference-applied", "retry-after", "x-request-id"],
+    )

@@ -1,0 +1,69 @@
+"""From the body of `POST /exec` to a command: the compatible words translated into ours."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+
+from edge.config import EdgeConfig
+from edge.native_command import checked, trace_of
+from edge.refusals import Refusal, refuse
+from schemas.commands import RunCode
+from schemas.compatible import CompatibleFile, CompatibleRun
+from schemas.files import InputFile
+from schemas.ids import ExecutionId, FileId, SessionId, TenantId, new_id
+from schemas.limits import Limits
+from schemas.wire import decode_as
+
+_THEIR_NAMES = {"language": "lang", "limits.timeout_s": "timeout"}
+
+
+def compatible_command(
+    request: Request, body: bytes, tenant: TenantId, config: EdgeConfig, now: datetime
+) -> RunCode:
+    """Return the command in `body`. Raises `Refusal` or `WireFault`.
+
+    Every call is a session of its own, named like its execution, under which its files are stored. Keys
+    in the body and unknown fields are not taken over. Not started before anybody stops waiting for it,
+    it costs no sandbox.
+    """
+    asked = decode_as(body, CompatibleRun)
+    name = new_id()
+    command = RunCode(
+        id=ExecutionId(name),
+        session_id=SessionId(name),
+        tenant=tenant,
+        language=asked.lang,
+        code=asked.code,
+        args=_args(asked),
+        stdin="",
+        files=[_input_file(file) for file in asked.files or ()],
+        limits=Limits(timeout_s=None if asked.timeout is None else asked.timeout / 1000),
+        deadline=now + timedelta(seconds=config.start_s_max),
+        trace=trace_of(request),
+    )
+    try:
+        return checked(command, config.bounds)
+    except Refusal as refusal:
+        raise _in_their_words(refusal) from None
+
+
+def _args(asked: CompatibleRun) -> list[str]:
+    return [asked.args] if isinstance(asked.args, str) else asked.args or []
+
+
+def _input_file(file: CompatibleFile) -> InputFile:
+    """Take either shape of a reference; the name in the request decides where the file is put."""
+    session = file.storage_session_id or file.session_id
+    if not session or not file.id:
+        message = f"The file {file.name[:80]!r} needs id, and storage_session_id or session_id."
+        raise refuse(400, "invalid_request", message, "files")
+    return InputFile(name=file.name, session_id=SessionId(session), file_id=FileId(file.id))
+
+
+def _in_their_words(refusal: Refusal) -> Refusal:
+    """Broken rules are 400 there, sizes too: 413 would read as "temporarily unavailable, retry"."""
+    field = _THEIR_NAMES.get(refusal.body.field or "", refusal.body.field)
+    changed: dict[str, Any] = {"error": "invalid_request", "field": field}
+    return Refusal(400, msgspec.structs.replace(refusal.body, **changed))

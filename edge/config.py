@@ -1,0 +1,44 @@
+"""What the edge is told at the door. Related values travel as one small object; nobody goes looking."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from edge.keys import Keyring
+from schemas.validate import Bounds
+
+
+@dataclass(frozen=True, slots=True)
+class EdgeConfig:
+    """Everything the edge needs to know beside its publisher and stores."""
+
+    keys: Keyring
+    key_header: str = "x-api-key"
+    trusted_network: bool = False
+    """Requests without a key are the tenant `default`; only where nobody else can reach the edge."""
+    bounds: Bounds = field(default_factory=Bounds)
+    body_bytes_max: int = 80 * 1024 * 1024
+    body_timeout_s: float = 60.0
+    """How long a client may take to send its body."""
+    output_bytes_max: int = 1024 * 1024
+    """Of stdout and stderr together, in one answer."""
+    execution_s_max: float = 30.0
+    """The operator's time limit, of the build and of the run each."""
+    sync_wait_s_max: float = 300.0
+    """Most that a request waits for its execution, queueing included; also what `Prefer: wait` is granted."""
+    when_client_leaves: Literal["cancel", "finish"] = "cancel"
+    """What becomes of a synchronous run whose client went away."""
+    waiting_max: int = 10_000
+    """Requests that may wait for a handler before new ones are told to come back."""
+    comment_every_s: float = 15.0
+    """How often a silent SSE stream shows that it lives."""
+    health_timeout_s: float = 5.0
+    access_logs: bool = True
+    security_logs: bool = True
+    cors_origins: Sequence[str] = ()
+    docs: bool = True
+
+    @property
+    def start_s_max(self) -> float:
+        """How long a synchronous run may wait to be started and still end while it is waited for."""
+        return max(self.sync_wait_s_max / 2, self.sync_wait_s_max - 2 * self.execution_s_max)

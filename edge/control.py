@@ -1,0 +1,75 @@
+"""What can be said to an execution that has not finished: cancel, input, tool results."""
+
+import base64
+import binascii
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from edge.body import read_body
+from edge.config import EdgeConfig
+from edge.lookup import find_unfinished
+from edge.refusals import Refusal, refuse
+from edge.responses import json_response
+from schemas.commands import CancelExecution, ControlCommand, ResolveToolCalls, SendInput, ToolResult
+from schemas.http import Accepted, ErrorBody, InputBody, ToolResultsBody
+from schemas.wire import decode_as
+from streams.protocol import ExecutionRecord, Publisher
+
+TOOL_RESULTS_MAX = 200
+
+
+class Control:
+    """The writing side of `/executions/{id}`. Each answer means: told, not: done."""
+
+    def __init__(self, config: EdgeConfig, publisher: Publisher) -> None:
+        self._config = config
+        self._publisher = publisher
+
+    async def cancel(self, request: Request) -> Response:
+        """DELETE /executions/{id}: 202; 409 with the outcome once finished."""
+        record = await find_unfinished(self._publisher, request)
+        return await self._told(request, record, CancelExecution(execution_id=record.id))
+
+    async def send_input(self, request: Request) -> Response:
+        """POST /executions/{id}/input: 202; 409 once finished."""
+        record = await find_unfinished(self._publisher, request)
+        body = decode_as(await read_body(request, self._config.body_timeout_s), InputBody)
+        _check_input(body, self._config.bounds.stdin_bytes_max)
+        command = SendInput(execution_id=record.id, data=body.data, encoding=body.encoding, eof=body.eof)
+        return await self._told(request, record, command)
+
+    async def resolve_tool_calls(self, request: Request) -> Response:
+        """POST /executions/{id}/tool-results: 202; 409 once finished."""
+        record = await find_unfinished(self._publisher, request)
+        body = decode_as(await read_body(request, self._config.body_timeout_s), ToolResultsBody)
+        _check_results(body.results)
+        return await self._told(
+            request, record, ResolveToolCalls(execution_id=record.id, results=body.results)
+        )
+
+    async def _told(self, request: Request, record: ExecutionRecord, command: ControlCommand) -> Response:
+        await self._publisher.send(command)
+        path = f"{request.state.prefix}/executions/{record.id}"
+        links = {"self": path, "events": f"{path}/events"}
+        return json_response(Accepted(id=record.id, status=record.status, links=links), 202)
+
+
+def _check_input(body: InputBody, bytes_max: int) -> None:
+    try:
+        data = body.data.encode()
+        size = len(base64.b64decode(data, validate=True)) if body.encoding else len(data)
+    except binascii.Error:
+        raise refuse(422, "invalid_request", "data is not valid base64.", "data") from None
+    if size > bytes_max:
+        message = f"data is {size} bytes, the limit is {bytes_max}."
+        raise Refusal(413, ErrorBody(error="too_large", message=message, field="data", limit=bytes_max))
+
+
+def _check_results(results: list[ToolResult]) -> None:
+    if not 0 < len(results) <= TOOL_RESULTS_MAX:
+        message = f"results needs 1 to {TOOL_RESULTS_MAX} entries and has {len(results)}."
+        body = ErrorBody(error="invalid_request", message=message, field="results", limit=TOOL_RESULTS_MAX)
+        raise Refusal(422, body)
+    if len({result.call_id for result in results}) < len(results):
+        raise refuse(422, "invalid_request", "results has two entries for one call_id.", "results")

@@ -1,0 +1,56 @@
+"""The ring that turns every exception into a JSON error, so that no stack trace reaches a client."""
+
+import structlog
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from edge.refusals import refusal_of, refuse
+from edge.responses import error_response
+
+log = structlog.get_logger(__name__)
+
+
+class Errors:
+    """Answers for whatever went wrong further in."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on; an exception becomes the answer if none has begun."""
+        begun = False
+
+        async def send_watched(message: Message) -> None:
+            nonlocal begun
+            begun = True
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_watched)
+        except Exception as error:
+            if scope["type"] != "http":
+                raise
+            if begun:
+                # Too late for a status. Returning an unfinished answer makes the server cut the
+                # connection, which tells the client that what it has is not all.
+                log.exception("answer_broken_off", path=scope["path"])
+                return
+            await _answer(error, scope["path"])(scope, receive, send)
+
+
+def _answer(error: Exception, path: str) -> Response:
+    refusal = refusal_of(error)
+    if refusal is None:
+        log.error("internal_error", path=path, exc_info=error)
+        refusal = refuse(500, "internal_error", "Something went wrong here; the log says what.")
+    return error_response(refusal)
+
+
+async def pass_on(_request: Request, error: Exception) -> Response:
+    """Keep Starlette from answering its own `HTTPException` in plain text: `Errors` answers all of them."""
+    raise error
+
+
+PASS_ON = {HTTPException: pass_on}
