@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import structlog
-from streams.heartbeat import heartbeat
 
 from handlers.admission import Admitted, Nameless, Refused, admit
 from handlers.endings import (
@@ -48,6 +47,7 @@ from schemas.ids import TenantId
 from schemas.languages import find_language
 from schemas.limits import SandboxLimits
 from schemas.validate import Bounds
+from streams.heartbeat import heartbeat
 from streams.protocol import Begun, Consumer, Delivery, DeliveryPolicy, IdTaken, Lease
 
 log = structlog.get_logger(__name__)

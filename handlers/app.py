@@ -1,0 +1,64 @@
+"""The handlers' composition root: reads the settings, builds the rooms, runs until told to stop."""
+
+import asyncio
+import os
+import secrets
+import signal
+import socket
+from datetime import UTC, datetime
+
+from handlers.run_code import RunCodeConfig, RunCodeHandler
+from handlers.running import Registry
+from handlers.service import HandlerService, ServiceConfig
+from infra.connect import file_store, redis_config
+from infra.errors import Misconfigured
+from infra.redis import build_redis
+from infra.settings import Settings
+from infra.stores.presence import RedisPresence
+from sandboxes.bodies import build_sandboxes
+from streams.protocol import DeliveryPolicy
+from streams.redis import RedisTransport
+
+
+def main(settings: Settings) -> None:
+    """Run one handler process until SIGTERM or SIGINT. Raises `Misconfigured`."""
+    asyncio.run(_serve(settings))
+
+
+async def _serve(settings: Settings) -> None:
+    if settings.millrace_transport != "redis":
+        raise Misconfigured(f"MILLRACE_TRANSPORT={settings.millrace_transport}: handlers need redis for now")
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    redis = build_redis(redis_config(settings))
+    try:
+        await _build(settings, RedisPresence(redis, settings.redis_key_prefix)).run(stop, _now)
+    finally:
+        await redis.aclose()
+
+
+def _build(settings: Settings, presence: RedisPresence) -> HandlerService:
+    name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
+    policy = DeliveryPolicy(**settings.delivery_policy())
+    transport = RedisTransport(redis_config(settings), policy, consumer=name)
+    sandboxes = build_sandboxes(settings)
+    registry = Registry()
+    config = RunCodeConfig(
+        bounds=settings.bounds(),
+        limits=settings.sandbox_limits(),
+        policy=policy,
+        network=not settings.enable_network_isolation,
+    )
+    handler = RunCodeHandler(config, transport, sandboxes, file_store(settings), registry, _now)
+    service = ServiceConfig(
+        id=name,
+        slots=settings.max_concurrent_executions,
+        shutdown_grace_s=settings.millrace_shutdown_grace_seconds,
+    )
+    return HandlerService(service, transport, sandboxes, handler, registry, presence)
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
