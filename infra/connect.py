@@ -40,7 +40,7 @@ def file_store(settings: Settings) -> FileStore:
     """Return where the bytes of files lie. Raises `Misconfigured` where that cannot be had yet."""
     if settings.s3_configured:
         raise Misconfigured(
-            "MINIO_*: storing files in S3 is not built yet; without any MINIO_* setting a local folder is used"
+            "MINIO_*: storing files in S3 is not built yet; leave MINIO_* out to use a local folder"
         )
     return FolderStore(settings.millrace_data_dir / "files")
 
