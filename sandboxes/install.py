@@ -1,7 +1,7 @@
-"""Set-up of this machine for sandboxes: `python -m sandboxes.install [--all | CODE ...]`.
+"""Set-up of this machine for sandboxes: `python -m sandboxes.install [--all | CODE ...] [--guest]`.
 
-Bubblewrap always; the languages asked for; warm caches for every language that is there. Safe to
-repeat, and quick when there is nothing to do.
+Bubblewrap always; the languages asked for; warm caches for every language that is there; the guest
+environment when asked for. Safe to repeat, and quick when there is nothing to do.
 """
 
 import argparse
@@ -14,10 +14,11 @@ from pathlib import Path
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
 from infra.system_packages import install
+from sandboxes.guest_environment import guest_folder, make_guest
 from sandboxes.languages import BASH_COMPANIONS
 from sandboxes.reach import NOBODY
 from sandboxes.toolchain import Toolchain
-from sandboxes.toolchains import find_toolchains
+from sandboxes.toolchains import find_toolchains, find_tools
 from sandboxes.warm_caches import make_cache
 from schemas.languages import LANGUAGE_CODES
 
@@ -28,22 +29,26 @@ def main(arguments: list[str] | None = None) -> int:
     caches = cache_folder(os.environ)
     uid = NOBODY if os.geteuid() == 0 else os.geteuid()
     try:
-        install(wanted_packages(find_toolchains(uid, caches), asked))
+        install(wanted_packages(find_tools(uid), asked.languages))
+        make_caches(find_toolchains(uid, caches), caches)
+        if asked.guest:
+            _make_guest(find_tools(uid)["py"], caches)
     except Misconfigured as error:
         _say(str(error))
-    toolchains = find_toolchains(uid, caches)
-    make_caches(toolchains, caches)
-    return _report(toolchains, asked)
+        return 1 if asked.languages or asked.guest else 0
+    return _report(find_tools(uid), asked.languages)
 
 
-def _parse(arguments: list[str] | None) -> Collection[str]:
+def _parse(arguments: list[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m sandboxes.install", description=__doc__)
     parser.add_argument("languages", nargs="*", metavar="CODE", help=", ".join(LANGUAGE_CODES))
-    parser.add_argument("--all", action="store_true", help="all of them")
+    parser.add_argument("--all", action="store_true", help="all languages")
+    parser.add_argument("--guest", action="store_true", help="numpy, pandas and other packages for Python")
     asked = parser.parse_args(arguments)
     if unknown := set(asked.languages) - set(LANGUAGE_CODES):
         parser.error(f"no such language: {', '.join(sorted(unknown))}; known are {', '.join(LANGUAGE_CODES)}")
-    return LANGUAGE_CODES if asked.all else asked.languages
+    asked.languages = list(LANGUAGE_CODES) if asked.all else asked.languages
+    return asked
 
 
 def wanted_packages(toolchains: Mapping[str, Toolchain], asked: Collection[str]) -> list[str]:
@@ -62,6 +67,17 @@ def make_caches(toolchains: Mapping[str, Toolchain], caches: Path) -> None:
                 make_cache(toolchain, caches)
         except (Misconfigured, OSError) as error:
             _say(f"No cache for {toolchain.code}: {error}")
+
+
+def _make_guest(python: Toolchain, caches: Path) -> None:
+    if python.missing:
+        raise Misconfigured(f"No Python for sandboxes: {python.missing}")
+    folder = guest_folder(python, caches)
+    if not folder.is_dir():
+        _say(f"Installing Python packages for sandboxes in {folder} ...")
+    make_guest(python, caches)
+    for old in set(caches.glob("guest-*")) - {folder}:
+        shutil.rmtree(old)
 
 
 def _report(toolchains: Mapping[str, Toolchain], asked: Collection[str]) -> int:

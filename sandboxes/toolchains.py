@@ -16,6 +16,7 @@ from functools import cache
 from pathlib import Path
 
 from infra.system_packages import install_command
+from sandboxes.guest_environment import guest_folder, use_guest
 from sandboxes.languages import RECIPES, Recipe
 from sandboxes.reach import is_reachable
 from sandboxes.toolchain import Toolchain
@@ -32,14 +33,27 @@ _ALWAYS_VISIBLE = "/etc/alternatives"
 def find_toolchains(uid: int, caches: Path, folders: Sequence[str] | None = None) -> dict[str, Toolchain]:
     """Return every language's toolchain as a sandbox of `uid` can use it, in the order of the table.
 
-    `caches` is the folder of `warm_caches`. `folders` are searched for tools, in order; by default
-    PATH, the usual places, and last the Python that runs this.
+    `caches` is where set-up keeps compiler caches and the guest environment; what is there is used.
+    `folders`: see `find_tools`.
+    """
+    found = find_tools(uid, folders)
+    guest = guest_folder(found["py"], caches)
+    adapted = {code: use_caches(fit(each), caches) for code, each in found.items() if not each.missing}
+    if guest.is_dir():
+        adapted |= {code: use_guest(adapted[code], guest) for code in ("py", "bash") if code in adapted}
+    return {**found, **adapted}
+
+
+def find_tools(uid: int, folders: Sequence[str] | None = None) -> dict[str, Toolchain]:
+    """Return every language's toolchain with nothing but its tools found.
+
+    `folders` are searched in order; by default PATH, the usual places, and last the Python that runs this.
     """
     if folders is None:
         folders = [*os.get_exec_path(), *USUAL_FOLDERS, f"{sys.base_prefix}/bin"]
     with ThreadPoolExecutor(max_workers=len(RECIPES)) as pool:
-        found = list(pool.map(lambda recipe: _find_toolchain(recipe, uid, folders), RECIPES))
-    return {each.code: each if each.missing else use_caches(fit(each), caches) for each in found}
+        found = pool.map(lambda recipe: _find_toolchain(recipe, uid, folders), RECIPES)
+        return {each.code: each for each in found}
 
 
 def _find_toolchain(recipe: Recipe, uid: int, folders: Sequence[str]) -> Toolchain:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from infra.built_folder import built_folder
 from infra.errors import Misconfigured
 from sandboxes.languages import JAVAC_JVM
 from sandboxes.toolchain import Toolchain, with_binds, with_env, with_flags
@@ -55,27 +56,9 @@ def make_cache(toolchain: Toolchain, caches: Path) -> bool:
     cache = WARM_CACHES.get(toolchain.code)
     if cache is None or toolchain.missing or not toolchain.note:
         return False
-    folder = cache_of(toolchain, caches)
-    _make_shared(caches)
-    with tempfile.TemporaryDirectory(dir=caches, prefix=".unfinished-") as scratch:
-        unfinished = Path(scratch, "cache")
-        unfinished.mkdir()
-        cache.make(toolchain, unfinished)
-        _open_to_all(unfinished)
-        if not folder.exists():
-            unfinished.rename(folder)
+    with built_folder(cache_of(toolchain, caches)) as folder:
+        cache.make(toolchain, folder)
     return True
-
-
-def _make_shared(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
-    folder.chmod(folder.stat().st_mode | 0o055)
-
-
-def _open_to_all(folder: Path) -> None:
-    """Let every uid read what a strict umask closed; sandboxes run as another one."""
-    for path in (folder, *folder.rglob("*")):
-        path.chmod(0o755 if path.is_dir() else 0o644)
 
 
 def _call(command: list[str], env: Mapping[str, str], folder: Path) -> None:

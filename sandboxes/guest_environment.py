@@ -1,0 +1,85 @@
+"""The Python that people expect (numpy, pandas, matplotlib ...), apart from the service's own packages.
+
+`make guest` makes a virtual environment for the sandboxes' Python from infra/guest/requirements.txt,
+pinned by hashes. It is optional, and named after its Python and its pins: a folder that exists is
+complete and fits.
+"""
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+from infra.built_folder import built_folder
+from infra.errors import Misconfigured
+from sandboxes.toolchain import Toolchain, with_binds, with_env
+
+REQUIREMENTS = Path(__file__).parent.parent / "infra" / "guest" / "requirements.txt"
+
+_ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
+"""A sandbox has about one CPU; more threads cost memory and time."""
+
+
+def guest_folder(python: Toolchain, caches: Path) -> Path:
+    """Return where the environment for this Python is, or would be."""
+    pins = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    return caches / f"guest-{python.version}-{pins}"
+
+
+def use_guest(toolchain: Toolchain, folder: Path) -> Toolchain:
+    """Return the toolchain of `py` or `bash` with the environment in `folder`."""
+    bin_folder = str(folder / "bin")
+    shown = with_binds(toolchain, str(folder))
+    if toolchain.code == "bash":
+        return with_env(shown, PATH=f"{bin_folder}:/usr/local/bin:/usr/bin:/bin", **_ONE_THREAD)
+    python = f"{bin_folder}/python3"
+    run = replace(shown.recipe, run=(python, *shown.recipe.run[1:]))
+    return with_env(replace(shown, recipe=run, paths={"python3": python}), MPLBACKEND="Agg", **_ONE_THREAD)
+
+
+def make_guest(python: Toolchain, caches: Path) -> Path:
+    """Make the environment for `python` (as found, without one) if it is not there.
+
+    Raises `Misconfigured` if packages cannot be had.
+    """
+    final = guest_folder(python, caches)
+    if not final.is_dir():
+        with built_folder(final) as folder:
+            _call(python.paths["python3"], "-m", "venv", "--without-pip", str(folder))
+            _install(folder / "bin" / "python3")
+            _drop_scripts(folder / "bin")
+            _list_fonts(folder)
+    return final
+
+
+def _install(python: Path) -> None:
+    """Let our own pip install into `python`, which has none: Debian keeps it in a package of its own."""
+    pip = [sys.executable, "-m", "pip", "--python", str(python), "--disable-pip-version-check"]
+    rules = ["--no-deps", "--only-binary=:all:", "--require-hashes", "--quiet", "-r", str(REQUIREMENTS)]
+    _call(*pip, "install", *rules)
+
+
+def _drop_scripts(folder: Path) -> None:
+    """Keep the interpreter only: the first line of a script names the folder it was made in."""
+    for path in folder.iterdir():
+        if path.is_dir():
+            shutil.rmtree(path)
+        elif not path.name.startswith("python"):
+            path.unlink()
+
+
+def _list_fonts(folder: Path) -> None:
+    """Make matplotlib's list of fonts once; it costs seconds. Kept in `matplotlib` of the environment."""
+    fonts = folder / "matplotlib"
+    fonts.mkdir()
+    list_fonts = "import matplotlib.font_manager"
+    _call(str(folder / "bin" / "python3"), "-c", list_fonts, env={**os.environ, "MPLCONFIGDIR": str(fonts)})
+
+
+def _call(*command: str, env: dict[str, str] | None = None) -> None:
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    if result.returncode != 0:
+        raise Misconfigured(f"{command[0]} failed: {result.stderr[-2000:]}")
