@@ -1,0 +1,86 @@
+"""Control groups of version 1: a hierarchy for each controller, a folder of ours in each."""
+
+import contextlib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+
+from sandboxes.local.cgroups import (
+    CPU_PERIOD_US,
+    INIT_PROCESSES,
+    Group,
+    GroupLimits,
+    GroupUsage,
+    Place,
+    read_count,
+    read_counts,
+    remove_folder,
+    write_if_there,
+)
+
+CONTROLLERS = ("memory", "pids", "cpu", "cpuacct")
+
+
+class HierarchyV1:
+    """Our own groups in four hierarchies; `cpu` and `cpuacct` are often the same one."""
+
+    def __init__(self, places: Mapping[str, Place]) -> None:
+        self._places = {controller: places[controller] for controller in CONTROLLERS}
+
+    def make(self, name: str, limits: GroupLimits) -> Group:
+        """Make a group with its limits. Raises OSError."""
+        group = _GroupV1({controller: place.own / name for controller, place in self._places.items()})
+        try:
+            group.set_up(limits)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+    def leftovers(self) -> Iterable[Path]:
+        """Find groups in all of each hierarchy: a predecessor may have run in another group."""
+        for top in {place.top.resolve() for place in self._places.values()}:
+            yield from list(top.rglob("millrace-*"))
+
+
+class _GroupV1:
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+        self._joins = tuple(dict.fromkeys(folder.resolve() for folder in folders.values()))
+
+    def set_up(self, limits: GroupLimits) -> None:
+        for folder in self._folders.values():
+            with contextlib.suppress(FileExistsError):
+                folder.mkdir()
+        memory, pids, cpu = (self._folders[name] for name in ("memory", "pids", "cpu"))
+        (memory / "memory.limit_in_bytes").write_text(str(limits.memory_bytes_max))
+        # without swap accounting there is no memsw file: then forbid swapping as far as possible
+        write_if_there(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes_max)
+        write_if_there(memory / "memory.swappiness", 0)
+        (pids / "pids.max").write_text(str(limits.pids_max + INIT_PROCESSES))
+        quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
+        (cpu / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
+        (cpu / "cpu.cfs_quota_us").write_text(str(quota))
+        # what it did not use while it waited may help it start
+        write_if_there(cpu / "cpu.cfs_burst_us", quota)
+
+    def join(self, pid: int) -> None:
+        for folder in self._joins:
+            (folder / "cgroup.procs").write_text(str(pid))
+
+    def lift_cpu_quota(self) -> None:
+        with contextlib.suppress(OSError):
+            write_if_there(self._folders["cpu"] / "cpu.cfs_burst_us", 0)
+            (self._folders["cpu"] / "cpu.cfs_quota_us").write_text("-1")
+
+    def usage(self) -> GroupUsage:
+        memory, pids = self._folders["memory"], self._folders["pids"]
+        return GroupUsage(
+            cpu_s=read_count(self._folders["cpuacct"] / "cpuacct.usage") / 1e9,
+            memory_bytes_peak=read_count(memory / "memory.max_usage_in_bytes"),
+            oom_kills=read_counts(memory / "memory.oom_control").get("oom_kill", 0),
+            pids_refused=read_counts(pids / "pids.events").get("max", 0),
+        )
+
+    def remove(self) -> None:
+        for folder in self._joins:
+            remove_folder(folder)

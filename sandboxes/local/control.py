@@ -1,0 +1,181 @@
+"""The service's end of the socket to a sandbox's process 1. What comes over it is the guest's word only.
+
+`init.py` describes the messages. Whatever cannot be read counts as the sandbox being broken.
+"""
+
+import array
+import asyncio
+import os
+import socket
+import struct
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+import msgspec
+
+from sandboxes.protocol import SandboxFailed
+
+_MESSAGE_BYTES_MAX = 4096
+_SO_PASSCRED = 16
+_SCM_CREDENTIALS = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """Who stands at the other end, as the kernel says, and the two folders it opened."""
+
+    pid: int
+    data_fd: int
+    program_fd: int
+
+
+class Ended(msgspec.Struct, frozen=True, kw_only=True):
+    """One command is over, and everything it started."""
+
+    status: int
+    """As `os.waitstatus_to_exitcode` understands it."""
+    cpu_s: float
+    memory_bytes_peak: int
+    over_memory: bool
+
+
+class _Failed(msgspec.Struct, frozen=True, kw_only=True):
+    failed: str
+
+
+def control_pair() -> tuple[socket.socket, socket.socket]:
+    """Return our end, which learns who speaks, and the sandbox's."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    ours.setsockopt(socket.SOL_SOCKET, _SO_PASSCRED, 1)
+    ours.setblocking(False)
+    return ours, theirs
+
+
+class Control:
+    """Orders out, endings in. One command at a time."""
+
+    def __init__(self, ours: socket.socket) -> None:
+        self._socket = ours
+        self._loop = asyncio.get_running_loop()
+        self._received = b""
+        self._waiter: asyncio.Future[Ended] | None = None
+        self._gone = False
+        self._sending = False
+        self._kill_when_sent = False
+
+    async def hello(self) -> Hello | None:
+        """Wait until process 1 is ready; None if it never will be."""
+        await self._readable()
+        data, ancillary, _, _ = self._socket.recvmsg(1, 1024)
+        pid, fds = _unpack(ancillary)
+        if data and pid and len(fds) == 2:
+            self._loop.add_reader(self._socket, self._read)
+            return Hello(pid, *fds)
+        for fd in fds:
+            os.close(fd)
+        return None
+
+    async def start(self, order: dict[str, Any], fds: Sequence[int]) -> asyncio.Future[Ended]:
+        """Have a command started; the future ends with it.
+
+        The future raises `SandboxFailed` if the command cannot be started or process 1 is gone.
+        """
+        self._waiter = self._loop.create_future()
+        if self._gone:
+            self._settle(SandboxFailed("The sandbox is gone."))
+            return self._waiter
+        line = msgspec.json.encode({"do": "start"} | order) + b"\n"
+        self._sending = True
+        try:
+            sent = socket.send_fds(self._socket, [line], list(fds))
+            await self._loop.sock_sendall(self._socket, line[sent:])
+        except OSError as error:
+            self._settle(SandboxFailed(f"The sandbox takes no orders: {error.strerror}."))
+        finally:
+            self._sending = False
+        if self._kill_when_sent:
+            self.kill()
+        return self._waiter
+
+    def kill(self) -> None:
+        """Have every process but process 1 killed, once an order on its way has arrived."""
+        if self._sending:
+            self._kill_when_sent = True
+            return
+        with suppress(OSError):
+            self._socket.send(b'{"do": "kill"}\n')
+
+    def close(self) -> None:
+        """Hang up; process 1 ends itself."""
+        self._end()
+        self._socket.close()
+
+    async def _readable(self) -> None:
+        ready: asyncio.Future[None] = self._loop.create_future()
+        self._loop.add_reader(self._socket, _wake, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_reader(self._socket)
+
+    def _read(self) -> None:
+        try:
+            data = self._socket.recv(65536)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        *lines, self._received = (self._received + data).split(b"\n")
+        if not data or len(self._received) > _MESSAGE_BYTES_MAX:
+            self._end()
+        for line in lines:
+            self._hear(line)
+
+    def _hear(self, line: bytes) -> None:
+        try:
+            message = _decode(line)
+        except msgspec.DecodeError:
+            self._end()
+            return
+        self._settle(message)
+
+    def _end(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._loop.remove_reader(self._socket)
+            self._settle(SandboxFailed("Process 1 of the sandbox is gone."))
+
+    def _settle(self, result: Ended | SandboxFailed) -> None:
+        waiter = self._waiter
+        if waiter is None or waiter.done():
+            return
+        if isinstance(result, SandboxFailed):
+            waiter.set_exception(result)
+        else:
+            waiter.set_result(result)
+
+
+def _wake(waiter: "asyncio.Future[None]") -> None:
+    if not waiter.done():
+        waiter.set_result(None)
+
+
+def _decode(line: bytes) -> Ended | SandboxFailed:
+    try:
+        return msgspec.json.decode(line, type=Ended)
+    except msgspec.ValidationError:
+        return SandboxFailed(f"The sandbox cannot start {msgspec.json.decode(line, type=_Failed).failed}.")
+
+
+def _unpack(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, list[int]]:
+    pid, fds = 0, array.array("i")
+    for level, kind, data in ancillary:
+        if level != socket.SOL_SOCKET:
+            continue
+        if kind == _SCM_CREDENTIALS:
+            pid = struct.unpack("3i", data[:12])[0]
+        elif kind == socket.SCM_RIGHTS:
+            fds.frombytes(data[: len(data) - len(data) % fds.itemsize])
+    return pid, list(fds)

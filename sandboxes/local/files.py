@@ -1,0 +1,163 @@
+"""Files on their way into and out of a sandbox's folder, which a hostile program may have furnished.
+
+Everything is opened below the folder's descriptor with openat2, following no symbolic or magic link and
+crossing no mount. Files go in before the program starts and are collected after its last process is
+gone, so nothing moves meanwhile; the rules hold even if it did.
+"""
+
+import os
+import stat
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+
+from sandboxes.local.kernel import files_made_as, open_beneath
+from schemas.files import FILE_PATH_LEVELS_MAX
+
+_ENTRIES_MAX = 10_000
+"""How many directory entries are looked at; a guest can make more than anybody wants to see."""
+_CHUNK_BYTES = 256 * 1024
+_BACKDATED_NS = 60 * 10**9
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells a file from what it was: the guest can set any time but the inode's change time."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One directory entry: a regular file with its mark, or a reason why it is not collected."""
+
+    name: str
+    mark: Mark | None
+    why_not: str = ""
+
+
+async def put_file(folder: int, name: str, content: AsyncIterator[bytes], uid: int) -> None:
+    """Write one file below `folder`, making its parents; what was there is replaced. Raises OSError."""
+    fd = _create(folder, name, uid)
+    try:
+        async for chunk in content:
+            _write_all(fd, chunk)
+        _backdate(fd)
+    finally:
+        os.close(fd)
+
+
+def put_bytes(folder: int, name: str, content: bytes, uid: int) -> None:
+    """Write one file of known content. Raises OSError."""
+    fd = _create(folder, name, uid)
+    try:
+        _write_all(fd, content)
+    finally:
+        os.close(fd)
+
+
+async def read_file(folder: int, name: str, bytes_max: int) -> AsyncGenerator[bytes, None]:
+    """Read a regular file below `folder`, at most `bytes_max` of it. Raises OSError."""
+    fd = open_beneath(folder, name, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY)
+    try:
+        if not stat.S_ISREG(os.fstat(fd).st_mode):
+            raise FileNotFoundError(name)
+        left = bytes_max
+        while left > 0 and (chunk := os.read(fd, min(left, _CHUNK_BYTES))):
+            left -= len(chunk)
+            yield chunk
+    finally:
+        os.close(fd)
+
+
+def find_files(folder: int) -> list[Found]:
+    """List everything below `folder` that is no directory, sorted by name."""
+    top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
+    found: list[Found] = []
+    waiting = [("", top, 1)]
+    entries = 0
+    try:
+        while waiting:
+            prefix, fd, level = waiting.pop()
+            with _closing(fd), os.scandir(fd) as scan:
+                for entry in scan:
+                    entries += 1
+                    if entries > _ENTRIES_MAX:
+                        found.append(Found("...", None, f"more than {_ENTRIES_MAX} entries"))
+                        return sorted(found, key=_by_name)
+                    found += _look_at(entry, prefix, fd, level, waiting)
+    finally:
+        for _, fd, _ in waiting:
+            os.close(fd)
+    return sorted(found, key=_by_name)
+
+
+def _look_at(
+    entry: os.DirEntry[str], prefix: str, parent: int, level: int, waiting: list[tuple[str, int, int]]
+) -> Iterator[Found]:
+    name = prefix + entry.name
+    shown = name.encode(errors="surrogateescape").decode(errors="replace")
+    if shown != name:
+        yield Found(shown, None, "its name is no UTF-8")
+    elif entry.is_dir(follow_symlinks=False):
+        if level >= FILE_PATH_LEVELS_MAX:
+            yield Found(name, None, f"folders deeper than {FILE_PATH_LEVELS_MAX} levels")
+            return
+        try:
+            waiting.append(
+                (name + "/", open_beneath(parent, entry.name, os.O_RDONLY | os.O_DIRECTORY), level + 1)
+            )
+        except OSError as error:
+            yield Found(name, None, f"cannot be opened: {error.strerror}")
+    elif entry.is_file(follow_symlinks=False):
+        held = entry.stat(follow_symlinks=False)
+        yield Found(name, Mark(held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns))
+    else:
+        yield Found(name, None, "no regular file")
+
+
+def _by_name(found: Found) -> str:
+    return found.name
+
+
+@contextmanager
+def _closing(fd: int) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        os.close(fd)
+
+
+def _create(folder: int, name: str, uid: int) -> int:
+    *parents, last = name.split("/")
+    fd = os.dup(folder)
+    with files_made_as(uid):
+        try:
+            for parent in parents:
+                inner = _enter(fd, parent)
+                os.close(fd)
+                fd = inner
+            return open_beneath(fd, last, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NONBLOCK, 0o644)
+        finally:
+            os.close(fd)
+
+
+def _enter(fd: int, name: str) -> int:
+    with suppress(FileExistsError):
+        os.mkdir(name, 0o755, dir_fd=fd)
+    return open_beneath(fd, name, os.O_RDONLY | os.O_DIRECTORY)
+
+
+def _write_all(fd: int, data: bytes) -> None:
+    view = memoryview(data)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _backdate(fd: int) -> None:
+    """Make the next write show, even one of the same size within the clock's granularity."""
+    before = os.fstat(fd).st_mtime_ns - _BACKDATED_NS
+    os.utime(fd, ns=(before, before))

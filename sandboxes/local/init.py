@@ -1,0 +1,300 @@
+"""Process 1 inside a sandbox: starts the commands the service names, one after the other.
+
+Runs in the guest, under the guest's Python, so it imports nothing of ours, keeps to what Python 3.9 has,
+and imports little: its start is part of every cold execution. It trusts the service and nothing else;
+the service in turn believes it nothing that could harm anybody but this one execution.
+
+Control socket, one JSON object a line. The service sends `start` (with stdin, stdout and stderr beside it
+as descriptors) or `kill`; we say hello with two directory descriptors (working directory, program folder),
+then for every `start` one ending. Nothing outlives the command: whatever it left behind is killed before
+its ending is told. When the service is gone the socket closes, we end, and the kernel kills all that is
+left in this pid namespace.
+"""
+
+# pathlib, contextlib and typing cost more to import than all of this takes to run
+# ruff: noqa: PTH115, PTH116, PTH123, PTH208, SIM105, PLC0415, S108, S606
+
+import _socket
+import os
+import resource
+import select
+import signal
+import sys
+from typing import Any, NoReturn
+
+PR_SET_DUMPABLE = 4
+LOOK_MS = 20
+LOOKS_PER_SEARCH = 10
+
+
+def main(control_fd: int, data_folder: str, program_folder: str) -> None:
+    """Serve the control socket until the service goes away."""
+    control = _socket.socket(fileno=control_fd)
+    os.set_inheritable(control_fd, False)
+    os.umask(0o022)
+    say_hello(control, [data_folder, program_folder])
+    hide_memory(True)
+    Init(control, MemoryWatch([data_folder, program_folder, "/tmp", "/dev/shm"])).serve()
+
+
+def say_hello(control: _socket.socket, folders: list[str]) -> None:
+    """Hand over the folders; the kernel adds our process id as the service sees it."""
+    opened = [os.open(folder, os.O_RDONLY | os.O_DIRECTORY) for folder in folders]
+    packed = b"".join(fd.to_bytes(4, sys.byteorder) for fd in opened)
+    control.sendmsg([b"\n"], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, packed)])
+    for fd in opened:
+        os.close(fd)
+
+
+def hide_memory(hidden: bool) -> None:
+    """Keep commands, which share our user id, from reading or writing our memory through /proc."""
+    try:
+        import ctypes
+    except ImportError:  # a minimal Python; the system-call filter and Yama are left
+        return
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0 if hidden else 1, 0, 0, 0)
+
+
+class Init:
+    """One command at a time, its death and that of all its descendants."""
+
+    def __init__(self, control: _socket.socket, memory: "MemoryWatch") -> None:
+        import json
+
+        self.json = json
+        self.control = control
+        self.memory = memory
+        self.received = b""
+        self.fds: list[int] = []
+        self.main = 0
+        self.wake, wake_write = os.pipe()
+        os.set_blocking(self.wake, False)
+        os.set_blocking(wake_write, False)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        signal.set_wakeup_fd(wake_write, warn_on_full_buffer=False)
+
+    def serve(self) -> "NoReturn":
+        """Wait for what comes: an order, a death, or the time to look at memory."""
+        poll = select.poll()
+        poll.register(self.control.fileno(), select.POLLIN)
+        poll.register(self.wake, select.POLLIN)
+        while True:
+            watching = self.main and self.memory.bytes_max
+            for fd, _ in poll.poll(LOOK_MS if watching else None):
+                if fd == self.wake:
+                    self.reap()
+                else:
+                    self.receive()
+            if watching:
+                self.memory.look()
+
+    def receive(self) -> None:
+        """Take orders off the socket; its end is ours."""
+        data, ancillary, _, _ = self.control.recvmsg(65536, 1024)
+        if not data:
+            os._exit(0)
+        for level, kind, packed in ancillary:
+            if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
+                words = [packed[at : at + 4] for at in range(0, len(packed), 4)]
+                self.fds += [int.from_bytes(word, sys.byteorder) for word in words]
+        *lines, self.received = (self.received + data).split(b"\n")
+        for line in lines:
+            self.obey(self.json.loads(line))
+
+    def obey(self, order: "dict[str, Any]") -> None:
+        """Do one order."""
+        if order["do"] == "kill":
+            kill_all()
+            return
+        stdio, self.fds = self.fds[:3], self.fds[3:]
+        self.memory.bytes_max = order["memory_watch_bytes"]
+        try:
+            self.main = start(order, stdio)
+        except OSError as error:
+            self.say({"failed": f"{order['argv'][0]}: {error.strerror}"})
+        for fd in stdio:
+            os.close(fd)
+
+    def reap(self) -> None:
+        """Bury the dead; if the command is among them, end all it left and report."""
+        try:
+            os.read(self.wake, 4096)
+        except BlockingIOError:
+            pass
+        while True:
+            try:
+                pid, status, _ = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            if pid == self.main:
+                self.main = 0
+                bury_all()
+                self.report(status)
+                return
+
+    def report(self, status: int) -> None:
+        """Say how the command ended and what all its processes used since the sandbox stands."""
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        self.say(
+            {
+                "status": status,
+                "cpu_s": used.ru_utime + used.ru_stime,
+                "memory_bytes_peak": max(self.memory.peak, used.ru_maxrss * 1024),
+                "over_memory": self.memory.is_over,
+            }
+        )
+
+    def say(self, message: "dict[str, Any]") -> None:
+        """Write one message."""
+        self.control.sendall(self.json.dumps(message).encode() + b"\n")
+
+
+def start(order: "dict[str, Any]", stdio: list[int]) -> int:
+    """Start one command with its limits; return its process id. Raises OSError if it cannot be run."""
+    said, say = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            become(order, stdio)
+        except OSError as error:
+            os.write(say, str(error.errno).encode())
+        finally:
+            os._exit(127)
+    os.close(say)
+    with os.fdopen(said, "rb") as pipe:
+        fault = pipe.read()
+    if fault:
+        os.waitpid(pid, 0)
+        raise OSError(int(fault), os.strerror(int(fault)))
+    return pid
+
+
+def become(order: "dict[str, Any]", stdio: list[int]) -> "NoReturn":
+    """In the new process: turn into the command."""
+    signal.set_wakeup_fd(-1)
+    for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
+        signal.signal(number, signal.SIG_DFL)
+    os.setsid()
+    for target, fd in enumerate(stdio):
+        os.dup2(fd, target)
+    prefer_as_victim()
+    for name, value in order["rlimits"].items():
+        limit_to(getattr(resource, "RLIMIT_" + name), value)
+    os.chdir(order["cwd"])
+    os.execvpe(order["argv"][0], order["argv"], order["env"])
+
+
+def limit_to(kind: int, value: int) -> None:
+    """Set a resource limit for good, or leave the host's where that is lower."""
+    _, hard = resource.getrlimit(kind)
+    if hard != resource.RLIM_INFINITY:
+        value = min(value, hard)
+    resource.setrlimit(kind, (value, value))
+
+
+def prefer_as_victim() -> None:
+    """Out of memory, the kernel shall take commands before us, who must tell the service."""
+    hide_memory(False)  # /proc/self belongs to root while we are hidden
+    try:
+        with open("/proc/self/oom_score_adj", "w") as file:
+            file.write("500")
+    except OSError:
+        pass
+
+
+def kill_all() -> None:
+    """Kill every process of this pid namespace but ourselves."""
+    try:
+        os.kill(-1, signal.SIGKILL)
+    except ProcessLookupError:
+        pass
+
+
+def bury_all() -> None:
+    """Kill and reap until nothing is left, however fast they fork."""
+    while True:
+        kill_all()
+        try:
+            pid, _, _ = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if not pid:
+            select.select([], [], [], 0.001)
+
+
+class MemoryWatch:
+    """Without control groups: what all processes and files hold together, looked at now and then."""
+
+    def __init__(self, places: list[str]) -> None:
+        self.bytes_max = 0
+        self.peak = 0
+        self.is_over = False
+        self._places = places
+        self._looks = 0
+        self._unnamed = 0
+
+    def look(self) -> None:
+        """Kill everything once too much is held."""
+        self._looks += 1
+        if self._looks % LOOKS_PER_SEARCH == 0:
+            self._unnamed = bytes_in_memfds()
+        files = sum(bytes_in(place) for place in self._places) + self._unnamed
+        held = held_bytes(files, "status", "RssAnon:", "RssShmem:")
+        if held > self.bytes_max:
+            # shared pages were counted once for each process; now exactly
+            held = held_bytes(files, "smaps_rollup", "Pss_Anon:", "Pss_Shmem:")
+        self.peak = max(self.peak, held)
+        if held > self.bytes_max:
+            self.is_over = True
+            kill_all()
+
+
+def held_bytes(files: int, source: str, private: str, shared: str) -> int:
+    """Return what all processes hold beside pages of files on disk.
+
+    Shared pages are mostly those of files in memory, which are counted already.
+    """
+    anonymous = mapped = 0
+    for pid in processes():
+        try:
+            with open(f"/proc/{pid}/{source}") as file:
+                for line in file:
+                    if line.startswith(private):
+                        anonymous += int(line.split()[1]) * 1024
+                    elif line.startswith(shared):
+                        mapped += int(line.split()[1]) * 1024
+        except OSError:
+            continue  # it is gone
+    return anonymous + max(mapped, files)
+
+
+def bytes_in_memfds() -> int:
+    """Return what files without a name hold in memory."""
+    sizes = {}
+    for pid in processes():
+        folder = f"/proc/{pid}/fd/"
+        try:
+            for fd in os.listdir(folder):
+                if os.readlink(folder + fd).startswith("/memfd:"):
+                    held = os.stat(folder + fd)
+                    sizes[held.st_ino] = held.st_blocks * 512
+        except OSError:
+            continue  # it is gone, or closed that
+    return sum(sizes.values())
+
+
+def bytes_in(place: str) -> int:
+    """Return what a tmpfs holds, counting a kilobyte for each inode."""
+    held = os.statvfs(place)
+    return (held.f_blocks - held.f_bfree) * held.f_frsize + (held.f_files - held.f_ffree) * 1024
+
+
+def processes() -> list[str]:
+    """Return the ids of all processes but ours."""
+    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), sys.argv[2], sys.argv[3])

@@ -1,0 +1,195 @@
+"""Starting one sandbox: bubblewrap outside, process 1 inside, and their certain end."""
+
+import asyncio
+import os
+import signal
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER, Wall, wall_arguments
+from sandboxes.local.control import Control, Hello, control_pair
+from sandboxes.local.seccomp import filter_bytes
+from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+
+_BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
+
+_COMPILE = (
+    "import marshal, sys; "
+    "code = compile(sys.stdin.buffer.read(), 'init', 'exec'); "
+    "sys.stdout.buffer.write(marshal.dumps(code))"
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Launcher:
+    """How sandboxes are started on this host."""
+
+    bwrap: str
+    python: str
+    """The guest's Python, for process 1."""
+    init: bytes
+    """`init.py`, compiled by that Python."""
+    proc: bool
+    disk_bytes_max: int
+    host_paths: Sequence[str]
+    """What process 1 needs outside /usr."""
+    start_timeout_s: float
+
+    async def launch(self, *, uid: int | None, network: bool, host_paths: Sequence[str] = ()) -> "Guest":
+        """Start a sandbox in which process 1 waits for orders.
+
+        `uid`: become this user first. It must happen before any user namespace exists: root of the host,
+        even stripped of all capabilities inside one, still owns files such as /proc/sys/kernel/core_pattern.
+
+        Raises:
+            SandboxUnavailable: the host is out of processes, descriptors or memory.
+            SandboxFailed: it does not come to stand.
+        """
+        ours, theirs = control_pair()
+        try:
+            with theirs, Inheritance() as inheritance:
+                inheritance.keep(theirs.fileno())
+                wall = self._wall(inheritance, network, host_paths)
+                process = self._spawn(inheritance, theirs.fileno(), uid, wall)
+        except OSError as error:
+            ours.close()
+            raise SandboxUnavailable(f"No sandbox can be started now: {error.strerror}.") from error
+        return await Guest.greeted(process, Control(ours), self.start_timeout_s)
+
+    def _wall(self, inheritance: "Inheritance", network: bool, host_paths: Sequence[str]) -> Wall:
+        return Wall(
+            disk_bytes_max=self.disk_bytes_max,
+            network=network,
+            proc=self.proc,
+            host_paths=tuple(dict.fromkeys([*self.host_paths, *host_paths])),
+            # sockets are safe to allow: without `network` they reach the sandbox's own loopback only
+            filter_fd=inheritance.give(filter_bytes(network=True)),
+        )
+
+    def _spawn(
+        self, inheritance: "Inheritance", control: int, uid: int | None, wall: Wall
+    ) -> subprocess.Popen[bytes]:
+        boot = _BOOT.format(fd=inheritance.give(self.init))
+        arguments = wall_arguments(self.bwrap, wall, inheritance.give)
+        arguments += [self.python, "-I", "-S", "-X", "utf8", "-c", boot]
+        arguments += [str(control), DATA_FOLDER, PROGRAM_FOLDER]
+        # On the loop's own thread: --die-with-parent means the thread that started it.
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/",
+            pass_fds=inheritance.fds,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+        )
+
+
+class Inheritance:
+    """Descriptors that a new process shall have, closed here once it has them."""
+
+    def __init__(self) -> None:
+        self.fds: list[int] = []
+        self._open = ExitStack()
+
+    def __enter__(self) -> "Inheritance":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._open.close()
+
+    def keep(self, fd: int) -> None:
+        """Hand on a descriptor that somebody else closes."""
+        self.fds.append(fd)
+
+    def give(self, data: bytes) -> int:
+        """Return a descriptor from which `data`, less than a pipe's 64 KiB, can be read."""
+        read_end, write_end = os.pipe()
+        self._open.callback(os.close, read_end)
+        self.fds.append(read_end)
+        with os.fdopen(write_end, "wb") as pipe:
+            pipe.write(data)
+        return read_end
+
+
+class Guest:
+    """A sandbox that stands: its processes, its folders, its end."""
+
+    def __init__(self, process: subprocess.Popen[bytes], control: Control, hello: Hello, pidfd: int) -> None:
+        self.control = control
+        self.pid = hello.pid
+        """Of process 1, as the host counts."""
+        self.data_fd = hello.data_fd
+        self.program_fd = hello.program_fd
+        self._process = process
+        self._pidfd = pidfd
+
+    @classmethod
+    async def greeted(cls, process: subprocess.Popen[bytes], control: Control, timeout_s: float) -> "Guest":
+        """Wait until process 1 says hello. Raises `SandboxFailed`, and leaves nothing behind then."""
+        hello = None
+        try:
+            with suppress(TimeoutError):
+                hello = await asyncio.wait_for(control.hello(), timeout_s)
+            complaint = "" if hello else await _complaint(process)
+            pidfd = os.pidfd_open(hello.pid) if hello else -1
+        except BaseException:
+            process.kill()
+            control.close()
+            await _gone(process)
+            raise
+        if hello is None:
+            control.close()
+            await _gone(process)
+            raise SandboxFailed(f"The sandbox does not come to stand: {complaint}")
+        return cls(process, control, hello, pidfd)
+
+    def kill(self) -> None:
+        """Kill process 1, and with it all others. At once, until it is closed."""
+        with suppress(ProcessLookupError):
+            signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def close(self) -> None:
+        """End it and wait until the last of its processes is gone; then let go of its files."""
+        self.kill()
+        self.control.close()
+        await _gone(self._process)
+        for fd in (self.data_fd, self.program_fd, self._pidfd):
+            os.close(fd)
+
+
+async def _gone(process: subprocess.Popen[bytes]) -> None:
+    """Wait for bubblewrap, which ends after process 1, which ends after all others."""
+    loop = asyncio.get_running_loop()
+    pidfd = os.pidfd_open(process.pid)
+    ended = asyncio.Event()
+    loop.add_reader(pidfd, ended.set)
+    try:
+        await ended.wait()
+    finally:
+        loop.remove_reader(pidfd)
+        os.close(pidfd)
+    process.wait()
+    if process.stderr:
+        process.stderr.close()
+
+
+async def _complaint(process: subprocess.Popen[bytes]) -> str:
+    """Return what bubblewrap said before it gave up."""
+    process.kill()
+    assert process.stderr
+    said = await asyncio.to_thread(process.stderr.read, 2000)
+    return said.decode(errors="replace").strip() or "it said nothing."
+
+
+def compile_init(python: str) -> bytes:
+    """Return `init.py` compiled by the guest's Python, whose bytecode may differ from ours."""
+    source = Path(__file__).with_name("init.py").read_bytes()
+    compiling = [python, "-I", "-S", "-c", _COMPILE]
+    return subprocess.run(compiling, input=source, capture_output=True, check=True).stdout

@@ -1,0 +1,330 @@
+"""One sandbox on this machine: files in, build and run, output out, and nothing left."""
+
+import asyncio
+import errno
+import os
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
+from dataclasses import dataclass
+from typing import Any
+
+from infra.errors import RequestRefused
+from sandboxes.languages import Recipe
+from sandboxes.local import files
+from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER
+from sandboxes.local.cgroups import Group, GroupUsage
+from sandboxes.local.changes import compare
+from sandboxes.local.config import LocalConfig
+from sandboxes.local.control import Ended
+from sandboxes.local.launch import Guest
+from sandboxes.local.pump import OutputBudget, Pump
+from sandboxes.local.stdin import Stdin
+from sandboxes.local.verdict import Circumstances, StopReason, Verdict, judge, size
+from sandboxes.protocol import Exit, FileChanges, Frame, OutputFrame, Program, SandboxFailed
+from schemas.events import Stage
+from schemas.files import file_name_fault
+from schemas.limits import SandboxLimits
+
+_FILE_NAME_LENGTH_MAX = 4096
+_KILL_GRACE_S = 2.0
+"""How long process 1 may take to kill all others before it is killed itself."""
+_DATA_FACTOR, _DATA_BYTES_MIN = 4, 4 * 1024**3
+"""Without cgroups the memory watch needs some milliseconds: this bounds what one process gets meanwhile."""
+_MEMLOCK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Command:
+    stage: Stage
+    argv: Sequence[str]
+    env: dict[str, str]
+    folder: str
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parts:
+    """What a sandbox consists of outside this process."""
+
+    guest: Guest
+    group: Group | None
+    joined: "asyncio.Future[None]"
+    """Done once the guest is in the group."""
+    uid: int
+    """The user who owns its files, as the host counts."""
+
+
+class LocalSandbox:
+    """One execution's bubblewrap, already standing; see `sandboxes.protocol.Sandbox`."""
+
+    kind = "local"
+
+    def __init__(
+        self,
+        parts: Parts,
+        recipe: Recipe,
+        limits: SandboxLimits,
+        config: LocalConfig,
+        on_close: "Callable[[LocalSandbox], None]",
+    ) -> None:
+        self._on_close = on_close
+        self._guest = parts.guest
+        self._group = parts.group
+        self._joined = parts.joined
+        self._uid = parts.uid
+        self._recipe = recipe
+        self._limits = limits
+        self._config = config
+        self._loop = asyncio.get_running_loop()
+        self._stdin = Stdin()
+        self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
+        self._before: Sequence[files.Found] = ()
+        self._began = 0.0
+        self._stopped: StopReason | None = None
+        self._ended: Ended | None = None
+        self._over = False
+        self._last_resort: asyncio.TimerHandle | None = None
+        self._closing: asyncio.Task[None] | None = None
+
+    async def put_file(self, name: str, content: AsyncIterator[bytes]) -> None:
+        """Write one input file. Raises `RequestRefused` if it may not be or does not fit."""
+        if fault := file_name_fault(name, _FILE_NAME_LENGTH_MAX):
+            raise RequestRefused(f"The file name {fault}.", field="files")
+        try:
+            await files.put_file(self._guest.data_fd, name, content, self._uid)
+        except OSError as error:
+            raise self._refusal(error, name) from error
+
+    async def run(self, program: Program) -> AsyncIterator[Frame]:
+        """Build and run `program`; the last frame is the `Exit`."""
+        if self._began:
+            raise RuntimeError("A sandbox runs once.")
+        self._began = time.monotonic()
+        verdict = Verdict("cancelled", None, None, "It was cancelled before it started.")
+        stage: Stage = "run"
+        try:
+            commands = await self._prepare(program)
+            for command in commands:
+                if self._stopped:
+                    break
+                stage = command.stage
+                async with aclosing(self._run_command(command)) as frames:
+                    async for frame in frames:
+                        yield frame
+                verdict = self._judge(command)
+                if verdict.exit_code != 0:
+                    break
+            self._over = True
+            yield self._exit(stage, verdict)
+        finally:
+            self._stop("cancelled")
+            self._stdin.close()
+
+    async def send_input(self, data: bytes, *, eof: bool = False) -> None:
+        """Write to the program's stdin."""
+        await self._stdin.write(data, eof=eof)
+
+    async def cancel(self) -> None:
+        """Kill all that runs, or what would run."""
+        self._stop("cancelled")
+
+    async def changes(self) -> FileChanges:
+        """Compare the working directory with what was put in."""
+        after = await asyncio.to_thread(files.find_files, self._guest.data_fd)
+        return compare(self._before, after, self._limits)
+
+    async def read_file(self, name: str) -> AsyncIterator[bytes]:
+        """Read one produced file."""
+        reading = files.read_file(self._guest.data_fd, name, self._limits.file_bytes_max)
+        try:
+            async with aclosing(reading) as chunks:
+                async for chunk in chunks:
+                    yield chunk
+        except OSError as error:
+            raise SandboxFailed(f"{name} cannot be read: {error.strerror}.") from error
+
+    async def close(self) -> None:
+        """Kill, wait, remove; goes on to its end even if the caller is cancelled."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._destroy())
+        await asyncio.shield(self._closing)
+
+    async def _prepare(self, program: Program) -> list[_Command]:
+        """Put the source in, note what files there are, wait for the limits to be in force."""
+        steps = self._recipe.steps(program.code, PROGRAM_FOLDER, program.args)
+        try:
+            files.put_bytes(self._guest.program_fd, steps.file_name, program.code.encode(), self._uid)
+        except OSError as error:
+            raise self._refusal(error, steps.file_name) from error
+        self._before = await asyncio.to_thread(files.find_files, self._guest.data_fd)
+        self._stdin.prepend(program.stdin, eof=not program.keep_stdin_open)
+        await self._joined
+        base = {**self._environment(), **steps.env}
+        timeout_s = self._limits.timeout_s
+        build = [
+            _Command(
+                stage="build",
+                argv=argv,
+                env=base,
+                folder=PROGRAM_FOLDER,
+                timeout_s=timeout_s * self._recipe.time_factor,
+            )
+            for argv in steps.build
+        ]
+        env = {**base, **program.env}
+        return [
+            *build,
+            _Command(stage="run", argv=steps.run, env=env, folder=DATA_FOLDER, timeout_s=timeout_s),
+        ]
+
+    def _environment(self) -> dict[str, str]:
+        return {
+            "PATH": self._config.path,
+            "HOME": "/tmp",  # noqa: S108 - the sandbox's own
+            "TMPDIR": "/tmp",  # noqa: S108
+            "USER": "sandbox",
+            "LANG": "C.UTF-8",
+        }
+
+    async def _run_command(self, command: _Command) -> AsyncGenerator[OutputFrame, None]:
+        """Run one command to its end; yields what it writes."""
+        self._ended = None
+        pipes = _Pipes(with_stdin=command.stage == "run")
+        try:
+            ended = await self._guest.control.start(self._order(command), pipes.theirs)
+        finally:
+            pipes.hand_over()
+        if command.stage == "run":
+            self._stdin.open(pipes.stdin)
+        pump = Pump(pipes.stdout, pipes.stderr, self._budget)
+        timer = self._loop.call_later(command.timeout_s, self._stop, "timed_out")
+        try:
+            async for frame in pump.frames(ended):
+                if self._budget.is_flooded:
+                    self._stop("flooded")
+                if frame.data:
+                    yield frame
+            self._ended = await self._ending(ended)
+        finally:
+            timer.cancel()
+            pump.close()
+
+    async def _ending(self, ended: "asyncio.Future[Ended]") -> Ended | None:
+        """Wait for the command's end; None if process 1 went with it and we know why."""
+        try:
+            return await ended
+        except SandboxFailed:
+            if self._stopped or self._usage().oom_kills:
+                return None
+            raise
+
+    def _order(self, command: _Command) -> dict[str, Any]:
+        limits = self._limits
+        rlimits = {
+            "CORE": 0,
+            "NOFILE": limits.open_files_max,
+            "FSIZE": self._config.disk_bytes_max,
+            "MEMLOCK": _MEMLOCK_BYTES,
+            # counted for each user namespace, so for this sandbox alone; process 1 is in it
+            "NPROC": limits.pids_max + 1,
+        }
+        if self._group is None:
+            rlimits["DATA"] = max(limits.memory_bytes_max * _DATA_FACTOR, _DATA_BYTES_MIN)
+        return {
+            "argv": command.argv,
+            "env": command.env,
+            "cwd": command.folder,
+            "rlimits": rlimits,
+            "memory_watch_bytes": 0 if self._group else limits.memory_bytes_max,
+        }
+
+    def _stop(self, why: StopReason) -> None:
+        """Kill all processes, for the first reason given; then make sure."""
+        if self._stopped or self._over or self._closing:
+            return
+        self._stopped = why
+        if self._group:
+            self._group.lift_cpu_quota()
+        self._guest.control.kill()
+        self._last_resort = self._loop.call_later(_KILL_GRACE_S, self._guest.kill)
+
+    def _usage(self) -> GroupUsage:
+        """Return what all processes used: the group's account, or what process 1 added up."""
+        if self._group:
+            return self._group.usage()
+        ended = self._ended or Ended(status=9, cpu_s=0.0, memory_bytes_peak=0, over_memory=False)
+        return GroupUsage(
+            cpu_s=ended.cpu_s,
+            memory_bytes_peak=ended.memory_bytes_peak,
+            oom_kills=int(ended.over_memory),
+            pids_refused=0,
+        )
+
+    def _judge(self, command: _Command) -> Verdict:
+        usage = self._usage()
+        around = Circumstances(
+            stage=command.stage,
+            limits=self._limits,
+            timeout_s=command.timeout_s,
+            disk_bytes_max=self._config.disk_bytes_max,
+            flood_bytes_max=self._config.flood_bytes_max,
+            dropped_bytes=self._budget.dropped_bytes,
+            stopped=self._stopped,
+            out_of_memory=usage.oom_kills > 0,
+            out_of_pids=usage.pids_refused > 0,
+        )
+        return judge(self._ended, around)
+
+    def _exit(self, stage: Stage, verdict: Verdict) -> Exit:
+        usage = self._usage()
+        return Exit(
+            outcome=verdict.outcome,
+            stage=stage,
+            exit_code=verdict.exit_code,
+            signal=verdict.signal,
+            message=verdict.message,
+            wall_s=time.monotonic() - self._began,
+            cpu_s=usage.cpu_s,
+            memory_bytes_peak=usage.memory_bytes_peak,
+            output=self._budget.count(),
+        )
+
+    def _refusal(self, error: OSError, name: str) -> Exception:
+        if error.errno in (errno.ENOSPC, errno.EFBIG):
+            most = self._config.disk_bytes_max
+            message = f"The files do not fit into the sandbox's {size(most)}."
+            return RequestRefused(message, field="files", limit=most)
+        return SandboxFailed(f"{name} cannot be written: {error.strerror}.")
+
+    async def _destroy(self) -> None:
+        if self._group:
+            self._group.lift_cpu_quota()
+        self._guest.kill()
+        self._stdin.close()
+        if self._last_resort:
+            self._last_resort.cancel()
+        await asyncio.wait([self._joined])
+        await self._guest.close()
+        if self._group:
+            await asyncio.to_thread(self._group.remove)
+        self._on_close(self)
+
+
+class _Pipes:
+    """The three pipes of one command: our ends, and those that process 1 gets."""
+
+    def __init__(self, *, with_stdin: bool) -> None:
+        self.stdin = -1
+        if with_stdin:
+            their_stdin, self.stdin = os.pipe()
+        else:
+            their_stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+        self.stdout, their_stdout = os.pipe()
+        self.stderr, their_stderr = os.pipe()
+        self.theirs = [their_stdin, their_stdout, their_stderr]
+
+    def hand_over(self) -> None:
+        """Close the ends that are no longer ours."""
+        for fd in self.theirs:
+            os.close(fd)

@@ -1,0 +1,162 @@
+"""Sandboxes on this machine, each a bubblewrap of its own."""
+
+import asyncio
+import itertools
+import os
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+
+import msgspec
+
+from infra.errors import Misconfigured
+from sandboxes.local.cgroups import Group, GroupLimits, new_name, sweep
+from sandboxes.local.config import LocalConfig
+from sandboxes.local.launch import Guest, Launcher, compile_init
+from sandboxes.local.sandbox import LocalSandbox, Parts
+from sandboxes.local.tiers import Host, find_bwrap, probe
+from sandboxes.protocol import (
+    LanguageMissing,
+    SandboxesInfo,
+    SandboxSpec,
+    SandboxUnavailable,
+)
+from sandboxes.toolchain import Toolchain
+from schemas.limits import SandboxLimits
+
+FindToolchains = Callable[[int], Mapping[str, Toolchain]]
+"""Finds the languages as a user id can use them."""
+
+
+class LocalSandboxes:
+    """See `sandboxes.protocol.Sandboxes`. `find_toolchains` is called once, in a thread, at start."""
+
+    def __init__(self, config: LocalConfig, find_toolchains: FindToolchains) -> None:
+        self._config = config
+        self._find_toolchains = find_toolchains
+        self._toolchains: Mapping[str, Toolchain] = {}
+        self._host: Host | None = None
+        self._live: set[LocalSandbox] = set()
+        self._turn = itertools.count()
+
+    async def start(self) -> None:
+        """Find bubblewrap, languages and tier; clear what a dead predecessor left."""
+        if self._host:
+            return
+        bwrap = find_bwrap()
+        uid = self._next_uid()
+        self._toolchains = await asyncio.to_thread(self._find_toolchains, os.getuid() if uid is None else uid)
+        python = self._toolchains["py"]
+        if python.missing:
+            raise Misconfigured(f"Every sandbox needs Python 3.8 or newer inside. {python.missing}")
+        path = python.paths["python3"]
+        launcher = Launcher(
+            bwrap=bwrap,
+            python=path,
+            init=await asyncio.to_thread(compile_init, path),
+            proc=True,
+            disk_bytes_max=self._config.disk_bytes_max,
+            host_paths=(*python.binds, *self._config.host_paths),
+            start_timeout_s=self._config.start_timeout_s,
+        )
+        self._host = await probe(
+            launcher, uid, use_cgroups=self._config.use_cgroups, allow_weak=self._config.allow_weak
+        )
+        if self._host.hierarchy:
+            await asyncio.to_thread(sweep, self._host.hierarchy)
+
+    async def acquire(self, spec: SandboxSpec) -> LocalSandbox:
+        """Build a sandbox for one execution."""
+        host = self._standing()
+        toolchain = self._toolchains.get(spec.language)
+        if toolchain is None or toolchain.missing:
+            why = toolchain.missing if toolchain else "it is not in the table of languages."
+            raise LanguageMissing(f"{spec.language} does not run here: {why}")
+        uid = self._next_uid()
+        limits = _with_factor(spec.limits, toolchain.recipe.memory_factor)
+        grouping = asyncio.ensure_future(asyncio.to_thread(_make_group, host, limits))
+        try:
+            guest = await host.launcher.launch(uid=uid, network=spec.network, host_paths=toolchain.binds)
+        except BaseException:
+            await _discard(grouping)
+            raise
+        return await self._assemble(guest, grouping, toolchain, limits, uid)
+
+    async def _assemble(
+        self,
+        guest: Guest,
+        grouping: "asyncio.Future[Group | None]",
+        toolchain: Toolchain,
+        limits: SandboxLimits,
+        uid: int | None,
+    ) -> LocalSandbox:
+        try:
+            group = await asyncio.shield(grouping)
+        except BaseException as error:
+            await guest.close()
+            await _discard(grouping)
+            if isinstance(error, OSError):
+                raise SandboxUnavailable(f"No control group can be made: {error.strerror}.") from error
+            raise
+        parts = Parts(guest=guest, group=group, joined=_join(group, guest.pid), uid=uid or 0)
+        sandbox = LocalSandbox(parts, toolchain.recipe, limits, self._config, self._live.discard)
+        self._live.add(sandbox)
+        return sandbox
+
+    def info(self) -> SandboxesInfo:
+        """Say what runs here."""
+        host = self._host
+        notes = [toolchain.note for toolchain in self._toolchains.values() if toolchain.note]
+        return SandboxesInfo(
+            kind="local",
+            tier=host.tier if host else None,
+            languages=[toolchain.status() for toolchain in self._toolchains.values()],
+            notes=[*(host.notes if host else ()), *notes],
+        )
+
+    async def close(self) -> None:
+        """Destroy every sandbox."""
+        self._host = None
+        await asyncio.gather(*(sandbox.close() for sandbox in list(self._live)))
+
+    def _standing(self) -> Host:
+        if self._host is None:
+            raise SandboxUnavailable("The sandboxes are not started.")
+        return self._host
+
+    def _next_uid(self) -> int | None:
+        """Return the user to run the next sandbox as; None if we are an ordinary one ourselves.
+
+        Many users instead of one, because some limits (pipe memory, inotify, message queues) are per user.
+        """
+        if os.getuid() != 0:
+            return None
+        return self._config.uid_first + next(self._turn) % self._config.uids
+
+
+def _make_group(host: Host, limits: SandboxLimits) -> Group | None:
+    if host.hierarchy is None:
+        return None
+    group_limits = GroupLimits(
+        memory_bytes_max=limits.memory_bytes_max, pids_max=limits.pids_max, cpus=limits.cpus
+    )
+    return host.hierarchy.make(new_name(), group_limits)
+
+
+def _with_factor(limits: SandboxLimits, memory_factor: float) -> SandboxLimits:
+    """Return `limits` with what the language's runtime needs beside the program."""
+    return msgspec.structs.replace(limits, memory_bytes_max=round(limits.memory_bytes_max * memory_factor))
+
+
+def _join(group: Group | None, pid: int) -> "asyncio.Future[None]":
+    """Put a sandbox into its group, beside what else is done: the kernel may take milliseconds."""
+    if group is None:
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        done.set_result(None)
+        return done
+    return asyncio.ensure_future(asyncio.to_thread(group.join, pid))
+
+
+async def _discard(grouping: "asyncio.Future[Group | None]") -> None:
+    with suppress(OSError):
+        if group := await grouping:
+            await asyncio.to_thread(group.remove)
