@@ -48,7 +48,7 @@ class DeadLetter:
     entry: str
     time: datetime
 
-    def fields(self) -> dict[str, bytes | str]:
+    def fields(self) -> dict[str, bytes | str | int | float]:
         """Return the fields of its entry on the dead letter stream."""
         return {
             "data": self.data,

@@ -14,7 +14,6 @@ from schemas.events import Event, Finished
 from schemas.ids import ExecutionId, TenantId
 from schemas.wire import encode
 from streams.delivery import (
-    FINISHED,
     DeadLetter,
     Intake,
     check_numbering,
@@ -110,8 +109,8 @@ class MemoryTransport:
             if batch:
                 after = batch[-1].seq
                 yield batch
-                if batch[-1].type == FINISHED:
-                    return
+            elif execution.status == "finished":
+                return
             else:
                 await self._within(changed, execution.expires_at)
 

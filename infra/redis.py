@@ -1,0 +1,196 @@
+"""The one place that builds Redis clients: standalone, cluster or sentinel, with or without TLS.
+
+A client made here survives what a broker does to its clients: dropped connections, a demoted primary,
+a server that is loading. It retries with capped and jittered back-off for about a second and then raises;
+translate that with `reaching`. Commands may so be sent twice: whoever sends one makes sure that this
+does no harm. Connections are never more than `connections_max`; whoever needs one more waits.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+from urllib.parse import urlsplit
+
+from redis import exceptions as redis_errors
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel, SSLConnection
+from redis.asyncio.cluster import ClusterNode
+from redis.asyncio.connection import Connection, UnixDomainSocketConnection, parse_url
+from redis.asyncio.retry import Retry
+from redis.backoff import ExponentialWithJitterBackoff
+
+from infra.errors import Unavailable
+
+RedisClient = Redis | RedisCluster
+
+AWAY = (
+    redis_errors.ConnectionError,
+    redis_errors.TimeoutError,
+    redis_errors.ReadOnlyError,
+    redis_errors.ClusterDownError,
+    redis_errors.TryAgainError,
+    redis_errors.RedisClusterException,
+    TimeoutError,
+)
+"""What a client raises when the server is away, loading, demoted, or fails over."""
+
+
+@dataclass(frozen=True, slots=True)
+class RedisTls:
+    """How the server proves itself, and we to it. Paths are of PEM files."""
+
+    ca_file: str | None = None
+    certificate_file: str | None = None
+    key_file: str | None = None
+    verify: bool = True
+    check_hostname: bool = True
+
+    def options(self) -> dict[str, Any]:
+        """Return them as keyword arguments of redis-py connections."""
+        return {
+            "ssl_ca_certs": self.ca_file,
+            "ssl_certfile": self.certificate_file,
+            "ssl_keyfile": self.key_file,
+            "ssl_cert_reqs": "required" if self.verify else "none",
+            "ssl_check_hostname": self.verify and self.check_hostname,
+        }
+
+
+@dataclass(frozen=True, slots=True)
+class RedisConfig:
+    """Where Redis is and how to reach it.
+
+    `url` (`redis://`, `rediss://`, `unix:///path`) wins over `host`, `port` and `db`; what the URL does
+    not say is taken from the fields. `nodes` are (host, port) of the cluster's or the sentinels' nodes.
+    """
+
+    mode: Literal["standalone", "cluster", "sentinel"] = "standalone"
+    url: str | None = field(default=None, repr=False)
+    host: str = "127.0.0.1"
+    port: int = 6379
+    db: int = 0
+    username: str | None = None
+    password: str | None = field(default=None, repr=False)
+    nodes: tuple[tuple[str, int], ...] = ()
+    master: str = "mymaster"
+    """The name the sentinels know the primary by."""
+    sentinel_username: str | None = None
+    sentinel_password: str | None = field(default=None, repr=False)
+    tls: RedisTls | None = None
+    prefix: str = ""
+    """Before every key."""
+    connections_max: int = 64
+    connect_timeout_s: float = 2.0
+    socket_timeout_s: float = 5.0
+    """A server that is silent for so long is away. Blocking commands must block for less."""
+
+    def where(self) -> str:
+        """Return where this looks for Redis, for logs and errors: no user, no password."""
+        if self.mode != "standalone":
+            nodes = ",".join(f"{host}:{port}" for host, port in self._nodes())
+            return f"{self.mode} {nodes}" + (f" master {self.master}" if self.mode == "sentinel" else "")
+        if self.url is None:
+            return f"{'rediss' if self.tls else 'redis'}://{self.host}:{self.port}/{self.db}"
+        parts = urlsplit(self.url)
+        return f"{parts.scheme}://{parts.netloc.rpartition('@')[-1]}{parts.path}"
+
+    def _nodes(self) -> tuple[tuple[str, int], ...]:
+        return self.nodes or ((self.host, self.port),)
+
+
+def build_redis(config: RedisConfig) -> RedisClient:
+    """Return a client for `config`. It connects on first use; close it with `aclose`.
+
+    Answers come in the shapes of protocol 2, as bytes.
+    """
+    match config.mode:
+        case "cluster":
+            return _cluster(config)
+        case "sentinel":
+            return _sentinel(config)
+        case "standalone":
+            return _standalone(config)
+
+
+@contextlib.asynccontextmanager
+async def reaching(config: RedisConfig, within_s: float | None = None) -> AsyncIterator[None]:
+    """Turn the failure to reach Redis, also within `within_s` seconds, into `Unavailable`."""
+    try:
+        async with asyncio.timeout(within_s):
+            yield
+    except AWAY as error:
+        raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
+
+
+async def ping(client: RedisClient, config: RedisConfig, within_s: float = 2.0) -> float:
+    """Return the seconds one round trip takes. Raises `Unavailable`."""
+    started = time.perf_counter()
+    async with reaching(config, within_s):
+        await cast("Any", client.ping())
+    return time.perf_counter() - started
+
+
+def _retry() -> Retry:
+    backoff = ExponentialWithJitterBackoff(base=0.02, cap=0.5)
+    return Retry(backoff, retries=4, supported_errors=AWAY[:3])
+
+
+def _options(config: RedisConfig) -> dict[str, Any]:
+    """Return what every connection of every mode has in common."""
+    return {
+        "username": config.username,
+        "password": config.password,
+        "socket_timeout": config.socket_timeout_s,
+        "socket_connect_timeout": config.connect_timeout_s,
+        "protocol": 2,
+        "retry": _retry(),
+    }
+
+
+def _standalone(config: RedisConfig) -> Redis:
+    options = _options(config)
+    if config.url is not None:
+        options |= parse_url(config.url)
+    else:
+        options |= {"host": config.host, "port": config.port, "db": config.db}
+    options.setdefault("connection_class", SSLConnection if config.tls else Connection)
+    if config.tls and options["connection_class"] is SSLConnection:
+        options |= config.tls.options()
+    if options["connection_class"] is not UnixDomainSocketConnection:
+        options["socket_keepalive"] = True
+    pool = BlockingConnectionPool(
+        max_connections=config.connections_max, timeout=config.socket_timeout_s, **options
+    )
+    return Redis.from_pool(pool)
+
+
+def _cluster(config: RedisConfig) -> RedisCluster:
+    options = _options(config)
+    if config.tls:
+        options |= {"ssl": True} | config.tls.options()
+    return RedisCluster(
+        startup_nodes=[ClusterNode(host, port) for host, port in config._nodes()],
+        max_connections=config.connections_max,
+        require_full_coverage=False,
+        **options,
+    )
+
+
+def _sentinel(config: RedisConfig) -> Redis:
+    tls = {"ssl": True} | config.tls.options() if config.tls else {}
+    timeouts = {
+        "socket_timeout": config.connect_timeout_s,
+        "socket_connect_timeout": config.connect_timeout_s,
+    }
+    credentials = {"username": config.sentinel_username, "password": config.sentinel_password}
+    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+        config._nodes(),
+        sentinel_kwargs={"protocol": 2} | timeouts | credentials | tls,
+        db=config.db,
+        max_connections=config.connections_max,
+        **_options(config),
+        **tls,
+    )
+    return cast("Redis", sentinels.master_for(config.master))

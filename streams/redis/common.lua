@@ -1,0 +1,70 @@
+-- Put before every script that needs it: the server's clock, and telling those who follow.
+
+local function now_ms()
+  local time = redis.call('TIME')
+  return time[1] * 1000 + math.floor(time[2] / 1000)
+end
+
+local function whole(number)
+  return string.format('%.0f', number)
+end
+
+-- One message for an inbox: whose log moved on, its last seq, and the events themselves where they are small.
+local function news(id, first, events, inline)
+  local message = {'id', id, 'last', whole(first + #events - 1)}
+  if inline == '1' then
+    for index, event in ipairs(events) do
+      message[#message + 1] = whole(first + index - 1)
+      message[#message + 1] = event
+    end
+  end
+  return message
+end
+
+-- Tell every inbox that watches. Where inboxes are out of reach (reach 'slot': on a cluster they live in
+-- other slots) nobody is told and the inboxes are returned for the client to tell.
+local function tell(watchers, reach, message, inbox_entries_max, inbox_ms)
+  local inboxes = redis.call('ZRANGEBYSCORE', watchers, whole(now_ms()), '+inf')
+  if reach == 'slot' then
+    return inboxes
+  end
+  for _, inbox in ipairs(inboxes) do
+    redis.call('XADD', inbox, 'MAXLEN', '~', inbox_entries_max, '*', unpack(message))
+    redis.call('PEXPIRE', inbox, inbox_ms)
+  end
+  return {}
+end
+
+-- Write events from seq `first` on; entry ids are the seqs, so that readers can start anywhere.
+local function write(log, first, events)
+  local bytes = 0
+  for index, event in ipairs(events) do
+    redis.call('XADD', log, whole(first + index - 1) .. '-0', 'data', event)
+    bytes = bytes + #event
+  end
+  return bytes
+end
+
+-- Whether the log ends with exactly these events already: the answer to the first try was lost.
+local function is_written(log, seq, last, event)
+  if tonumber(seq) ~= last then
+    return false
+  end
+  local entries = redis.call('XRANGE', log, whole(last) .. '-0', whole(last) .. '-0')
+  return entries[1] ~= nil and entries[1][2][2] == event
+end
+
+local function expire(retention_ms, ...)
+  for _, key in ipairs({...}) do
+    redis.call('PEXPIRE', key, retention_ms)
+  end
+end
+
+-- Make the record and the log of an execution nobody knew before.
+local function create(record, log, fields)
+  redis.call('HSET', record, 'digest', fields.digest, 'tenant', fields.tenant, 'language', fields.language,
+    'session', fields.session, 'created', fields.created, 'token', 0, 'attempt', 0, 'seq', 1,
+    'bytes', #fields.queued)
+  redis.call('DEL', log)
+  write(log, 1, {fields.queued})
+end

@@ -1,0 +1,190 @@
+"""The handlers' side of the Redis transport."""
+
+import asyncio
+import secrets
+from collections.abc import Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from infra.errors import LeaseLost
+from schemas.commands import RunCode
+from schemas.events import Event, Finished
+from schemas.ids import ExecutionId, TenantId
+from streams.delivery import DeadLetter, Intake, log, queued_event, result_line
+from streams.protocol import (
+    BeginOutcome,
+    Begun,
+    Control,
+    Delivery,
+    Ended,
+    HeldElsewhere,
+    IdTaken,
+    Lease,
+    OnControl,
+    OnDelivery,
+)
+from streams.redis.control import ControlReader, read_mail
+from streams.redis.link import Link
+from streams.redis.records import new_record_arguments
+from streams.redis.requests import RequestsReader, acknowledge, republish
+from streams.redis.scripts import BEGIN, RELEASE, RENEW
+from streams.redis.settling import settle, settle_again
+from streams.redis.writing import LogWriter
+from streams.topology import HANDLERS_GROUP
+
+if TYPE_CHECKING:
+    from streams.redis.faststream_app import FastStreamApp
+
+
+class RedisConsumer:
+    """Takes entries, holds leases, writes logs."""
+
+    def __init__(self, link: Link, consumer: str, middlewares: tuple[Any, ...]) -> None:
+        self._link = link
+        # A name of its own for every process: pending entries then say which one held them.
+        self._name = f"{consumer}.{secrets.token_hex(4)}"
+        self._writer = LogWriter(link)
+        self._middlewares = middlewares
+        self._faststream: FastStreamApp | None = None
+        self._draining = asyncio.Event()
+
+    async def consume(self, on_delivery: OnDelivery, slots: int) -> None:
+        from faststream.redis import StreamSub  # noqa: PLC0415 - slow and large
+
+        sub = StreamSub(self._link.topology.requests, group=HANDLERS_GROUP, consumer=self._name)
+        subscriber = await self._app().subscribe(sub, on_delivery)
+
+        async def dispatch(delivery: Delivery) -> None:
+            await subscriber.feed(delivery.stream, delivery.entry, delivery)
+
+        intake = Intake(dispatch, slots)
+        reader = RequestsReader(self._link, self._name, intake)
+        drained = False
+        try:
+            await self._until_drained(reader)
+            drained = True
+        finally:
+            await intake.close(cancel=not drained)
+        await reader.leave()
+
+    async def _until_drained(self, reader: RequestsReader) -> None:
+        reading = asyncio.create_task(reader.run(), name="requests")
+        draining = asyncio.create_task(self._draining.wait(), name="drain")
+        try:
+            await asyncio.wait([reading, draining], return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            draining.cancel()
+            reading.cancel()
+            await asyncio.wait([reading, draining])
+        with suppress(asyncio.CancelledError):
+            reading.result()  # a reader that ended by itself failed
+
+    def drain(self) -> None:
+        self._draining.set()
+
+    async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
+        assert command.id is not None, "an execution needs its id"
+        arguments = [
+            *self._link.inbox_arguments(),
+            *new_record_arguments(command, digest, delivery.published_at),
+            self._link.retention_ms,
+            self._link.lease_ms,
+            delivery.entry,
+            secrets.token_hex(8),
+        ]
+        keys = self._link.keys_of(command.id)
+        answer = await self._link.persist(lambda: self._link.run(BEGIN, keys, arguments))
+        match answer[0]:
+            case b"begun":
+                return await self._begun(delivery, command, answer)
+            case b"ended":
+                return await self._ended(delivery, command, settled=bool(answer[1]))
+            case b"held":
+                return await self._held(delivery, by=answer[1].decode())
+            case _:
+                return IdTaken()
+
+    async def append(self, lease: Lease, events: Sequence[Event]) -> None:
+        await self._writer.append(lease, events)
+
+    async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
+        await self._writer.finish(lease, events, finished)
+
+    async def renew(self, lease: Lease) -> None:
+        link, delivery = self._link, lease.delivery
+        keys = link.keys_of(lease.execution_id)
+        held = await link.answer(link.run(RENEW, keys, [lease.token, link.lease_ms, link.retention_ms]))
+        if not held:
+            raise _lost(lease)
+        # JUSTID: it is no further delivery. The entry stays ours and not idle, so nobody reclaims it.
+        claim = ("XCLAIM", delivery.stream, HANDLERS_GROUP, self._name, 0, delivery.entry, "JUSTID")
+        await link.answer(link.call(*claim))
+
+    async def release(self, lease: Lease) -> None:
+        link, delivery = self._link, lease.delivery
+        keys = link.keys_of(lease.execution_id)
+        if not await link.persist(lambda: link.run(RELEASE, keys, [lease.token])):
+            raise _lost(lease)
+        await link.persist(lambda: republish(link, delivery.stream, delivery.entry, delivery.body))
+
+    async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
+        await settle(self._link, delivery, result_line(finished, tenant))
+
+    async def bury(self, delivery: Delivery, reason: str, *, acknowledge: bool = True) -> None:
+        letter = DeadLetter(delivery.body, reason, delivery.stream, delivery.entry, datetime.now(UTC))
+        dead, kept = self._link.topology.dead, self._link.policy.dead_letters_max
+        await self._link.persist(lambda: self._link.add(dead, letter.fields(), kept))
+        if acknowledge:
+            await self._acknowledge(delivery)
+
+    async def listen(self, on_control: OnControl) -> None:
+        from faststream.redis import StreamSub  # noqa: PLC0415 - slow and large
+
+        subscriber = await self._app().subscribe(StreamSub(self._link.topology.control), on_control)
+
+        async def feed(stream: str, control: Control) -> None:
+            try:
+                await subscriber.feed(stream, control.entry, control)
+            except Exception:  # noqa: BLE001 - one command that fails must not deafen the process
+                log.exception("control_command_failed", entry=control.entry)
+
+        await ControlReader(self._link, feed).run()
+
+    async def mail(self, execution_id: ExecutionId) -> list[Control]:
+        return await self._link.persist(lambda: read_mail(self._link, execution_id))
+
+    def _app(self) -> "FastStreamApp":
+        from streams.redis.faststream_app import FastStreamApp  # noqa: PLC0415 - slow and large
+
+        if self._faststream is None:
+            self._faststream = FastStreamApp(self._link.client, self._middlewares)
+        return self._faststream
+
+    async def _begun(self, delivery: Delivery, command: RunCode, answer: Sequence[Any]) -> Begun:
+        _, token, attempt, seq, started, told = answer
+        assert command.id is not None, "an execution needs its id"
+        queued = queued_event(command.id, delivery.published_at)
+        await self._link.tell(told, ["id", command.id, "last", 1, 1, queued])
+        lease = Lease(command.id, token, attempt, seq, delivery, command)
+        over_limit = attempt > self._link.policy.attempts_max
+        return Begun(lease, started_before=bool(started), over_limit=over_limit)
+
+    async def _ended(self, delivery: Delivery, command: RunCode, *, settled: bool) -> Ended:
+        if settled:
+            await self._acknowledge(delivery)
+        else:
+            await settle_again(self._link, delivery, command)
+        return Ended()
+
+    async def _held(self, delivery: Delivery, by: str) -> HeldElsewhere:
+        if by != delivery.entry:
+            await self._acknowledge(delivery)
+        return HeldElsewhere()
+
+    async def _acknowledge(self, delivery: Delivery) -> None:
+        await self._link.persist(lambda: acknowledge(self._link, delivery.stream, delivery.entry))
+
+
+def _lost(lease: Lease) -> LeaseLost:
+    return LeaseLost(f"another attempt owns {lease.execution_id}")

@@ -1,0 +1,134 @@
+"""What both sides of the Redis transport stand on: the client, the names, and how long to keep trying."""
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, TypeVar
+
+from redis.exceptions import ResponseError
+
+from infra.errors import Unavailable
+from infra.redis import AWAY, RedisConfig, build_redis, reaching
+from schemas.ids import ExecutionId
+from streams.delivery import log
+from streams.protocol import DeliveryPolicy
+from streams.redis.scripts import Argument, Script
+from streams.topology import DATA, Topology
+
+T = TypeVar("T")
+
+ANSWER_WITHIN_S = 4.0
+"""How long a front door waits for the broker before it says so."""
+INBOX_ENTRIES_MAX = 10_000
+INBOX_MS = 60_000
+"""An inbox nobody was told of again expires."""
+
+
+class Link:
+    """One process's way to one broker."""
+
+    def __init__(self, config: RedisConfig, policy: DeliveryPolicy) -> None:
+        self.config = config
+        self.policy = policy
+        self.topology = Topology(config.prefix)
+        self.client = build_redis(config)
+        self.reach = "slot" if config.mode == "cluster" else "all"
+        """What one script may touch: everything on one server, one slot on a cluster."""
+
+    @property
+    def retention_ms(self) -> int:
+        """How long record, log and mail are kept after they were last touched."""
+        return round(self.policy.log_retention_s * 1000)
+
+    @property
+    def lease_ms(self) -> int:
+        """How long a lease lasts."""
+        return round(self.policy.lease_s * 1000)
+
+    def keys_of(self, execution_id: ExecutionId) -> list[str]:
+        """Return the keys of one execution in the order all scripts expect: record, log, watchers, mail."""
+        topology = self.topology
+        makers = (topology.record, topology.log, topology.watchers, topology.mail)
+        return [make(execution_id) for make in makers]
+
+    def inbox_arguments(self) -> tuple[Argument, ...]:
+        """Return what every script that tells inboxes begins its arguments with."""
+        return (self.reach, INBOX_ENTRIES_MAX, INBOX_MS)
+
+    async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+        """Run one script."""
+        return await script.run(self.client, keys, arguments)
+
+    async def call(self, *command: Argument) -> Any:
+        """Run one command."""
+        return await self.client.execute_command(*command)
+
+    async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> None:
+        """Put one entry on a stream, which keeps about `entries_max` of the newest (0: all)."""
+        bound = ("MAXLEN", "~", entries_max) if entries_max else ()
+        flat = [part for item in fields.items() for part in item]
+        await self.call("XADD", stream, *bound, "*", *flat)
+
+    async def answer(self, operation: Awaitable[T]) -> T:
+        """Return what `operation` does. Raises `Unavailable` after a few seconds."""
+        async with reaching(self.config, ANSWER_WITHIN_S):
+            return await operation
+
+    async def persist(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Repeat `operation` while the broker is away, until a lease taken now has run out.
+
+        Raises `Unavailable` then.
+        """
+        clock = asyncio.get_running_loop().time
+        give_up_at = clock() + self.policy.lease_s
+        backoff = Backoff(self.config)
+        while True:
+            try:
+                async with asyncio.timeout_at(give_up_at):
+                    return await operation()
+            except AWAY as error:
+                if clock() >= give_up_at:
+                    raise Unavailable(f"Redis at {self.config.where()} is away for too long") from error
+                await backoff.pause(error)
+
+    async def tell(self, inboxes: Sequence[bytes], message: Sequence[Argument]) -> None:
+        """Put a message into inboxes that a script could not reach. Re-reading makes up for a lost one."""
+        for inbox in inboxes:
+            try:
+                await self.call("XADD", inbox, "MAXLEN", "~", INBOX_ENTRIES_MAX, "*", *message)
+                await self.call("PEXPIRE", inbox, INBOX_MS)
+            except AWAY as error:
+                log.warning("inbox_not_reached", broker=self.config.where(), error=str(error))
+
+
+class Backoff:
+    """Capped and jittered pauses while the broker is away; said once in the log, and when it is back."""
+
+    def __init__(self, config: RedisConfig, cap_s: float = 0.5) -> None:
+        self._config = config
+        self._cap_s = cap_s
+        self._failures = 0
+
+    async def pause(self, error: BaseException) -> None:
+        """Wait before the next try."""
+        if self._failures == 0:
+            log.warning("broker_away", broker=self._config.where(), error=str(error))
+        self._failures += 1
+        await asyncio.sleep(random.uniform(0.2, 1.0) * min(self._cap_s, 0.05 * 2**self._failures))  # noqa: S311
+
+    def reset(self) -> bool:
+        """Note a success; return whether the broker had been away."""
+        was_away, self._failures = self._failures > 0, 0
+        if was_away:
+            log.info("broker_is_back", broker=self._config.where())
+        return was_away
+
+
+def is_missing_group(error: BaseException) -> bool:
+    """Whether the consumer group is not there: never made, or flushed away."""
+    return isinstance(error, ResponseError) and "NOGROUP" in str(error)
+
+
+def body_of(fields: Mapping[bytes, bytes] | None) -> bytes | None:
+    """Return the JSON an entry carries, or None if it has no such field."""
+    return (fields or {}).get(DATA.encode())

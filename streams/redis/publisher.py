@@ -1,0 +1,94 @@
+"""The front doors' side of the Redis transport."""
+
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from datetime import UTC, datetime
+from typing import Any
+
+from infra.redis import ping
+from schemas.commands import ControlCommand, RunCode
+from schemas.ids import ExecutionId
+from schemas.wire import encode
+from streams.delivery import logged, queued_event
+from streams.protocol import ExecutionRecord, LoggedEvent, QueueDepth, Submission
+from streams.redis.following import WATCH_MS, Inbox, read_log
+from streams.redis.link import Link
+from streams.redis.records import FIELDS, new_record_arguments, parse_record
+from streams.redis.scripts import ADMIT, Argument
+from streams.topology import DATA, HANDLERS_GROUP
+
+CONTROL_ENTRIES_MAX = 10_000
+
+
+class RedisPublisher:
+    """Submits, sends, follows and looks things up."""
+
+    def __init__(self, link: Link, inbox: Inbox) -> None:
+        self._link = link
+        self._inbox = inbox
+
+    async def submit(self, command: RunCode, digest: str) -> Submission:
+        assert command.id is not None, "an execution needs its id"
+        followers = self._inbox.following(command.id)
+        created_at = datetime.now(UTC)
+        result, waits, fields, told = await self._link.answer(
+            self._admit(command, digest, created_at, watch=bool(followers))
+        )
+        record = parse_record(command.id, fields)
+        assert record is not None, "admitted just now"
+        submission = Submission(result.decode(), record)
+        queued = queued_event(command.id, created_at)
+        for follower in followers:
+            follower.admitted([logged(1, queued)] if submission.result == "accepted" else [])
+        if self._link.reach == "slot" and waits:
+            await self._link.answer(self._link.add(self._link.topology.requests, {DATA: encode(command)}))
+            await self._link.tell(told, ["id", command.id, "last", 1, 1, queued])
+        return submission
+
+    async def _admit(self, command: RunCode, digest: str, created_at: datetime, *, watch: bool) -> Any:
+        link, topology = self._link, self._link.topology
+        assert command.id is not None, "an execution needs its id"
+        keys = [
+            make(command.id) for make in (topology.record, topology.log, topology.watchers, topology.mail)
+        ]
+        if link.reach == "all":
+            keys.append(topology.requests)
+        arguments = [
+            *link.inbox_arguments(),
+            *new_record_arguments(command, digest, created_at),
+            link.retention_ms,
+            self._inbox.key if watch else "",
+            WATCH_MS,
+            DATA,
+            encode(command),
+        ]
+        return await link.run(ADMIT, keys, arguments)
+
+    async def send(self, command: ControlCommand) -> None:
+        # The client may send it twice when an answer is lost; by the nonce the repeat is known for one.
+        fields: dict[str, Argument] = {DATA: encode(command), "once": secrets.token_hex(8)}
+        await self._link.answer(self._link.add(self._link.topology.control, fields, CONTROL_ENTRIES_MAX))
+
+    async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
+        key = self._link.topology.record(execution_id)
+        return parse_record(execution_id, await self._link.answer(self._link.call("HMGET", key, *FIELDS)))
+
+    def follow(
+        self, execution_id: ExecutionId, after: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
+        return self._inbox.follow(execution_id, after)
+
+    async def read(self, execution_id: ExecutionId, after: int = 0, count: int = 1000) -> list[LoggedEvent]:
+        return await self._link.answer(read_log(self._link, execution_id, after, count))
+
+    async def depth(self) -> QueueDepth:
+        # Acknowledged entries are deleted, so what is there and not pending waits.
+        requests = self._link.topology.requests
+        present: int = await self._link.answer(self._link.call("XLEN", requests))
+        groups = await self._link.answer(self._link.call("XINFO GROUPS", requests)) if present else []
+        pending = sum(group["pending"] for group in groups if group["name"] == HANDLERS_GROUP.encode())
+        return QueueDepth(max(0, present - pending), pending)
+
+    async def ping(self) -> float:
+        return await ping(self._link.client, self._link.config)

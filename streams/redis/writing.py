@@ -1,0 +1,118 @@
+"""Writing the log of a leased execution: one round trip a batch, all or nothing, never twice."""
+
+import asyncio
+from collections.abc import Coroutine, Sequence
+from typing import Any
+
+import msgspec
+
+from infra.errors import LeaseLost, Unavailable
+from schemas.events import Event, Finished, Started
+from schemas.wire import encode
+from streams.delivery import check_numbering, is_output, log, result_line
+from streams.protocol import Lease, LogFull
+from streams.redis.link import Link
+from streams.redis.scripts import APPEND, FINISH, Argument, Script
+from streams.redis.settling import settle_execution
+from streams.topology import HANDLERS_GROUP
+
+INLINE_BYTES_MAX = 8 * 1024
+INLINE_EVENTS_MAX = 64
+"""Events up to these sizes travel in the inbox message itself; of others it tells only the last seq."""
+
+
+class LogWriter:
+    """Writes for whoever holds a lease."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+
+    async def append(self, lease: Lease, events: Sequence[Event]) -> None:
+        """Write `events`; see `Consumer.append`."""
+        if events:
+            check_numbering(events, lease.seq)
+            await _to_its_end(self._append(lease, events))
+
+    async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
+        """Write the end; see `Consumer.finish`."""
+        check_numbering(events, lease.seq)
+        finished = msgspec.structs.replace(finished, seq=lease.seq + len(events) + 1)
+        await _to_its_end(self._finish(lease, events, finished))
+
+    async def _append(self, lease: Lease, events: Sequence[Event]) -> None:
+        lines = [encode(event) for event in events]
+        started = next((event.time.isoformat() for event in events if isinstance(event, Started)), "")
+        policy = self._link.policy
+        bounds = (policy.log_entries_max, policy.log_bytes_max) if is_output(events) else ("", "")
+        keys = self._link.keys_of(lease.execution_id)
+        await self._write(APPEND, keys, lease, (started, _inline(lines), *bounds), lines)
+
+    async def _finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
+        link, delivery, reply_to = self._link, lease.delivery, lease.command.reply_to
+        lines = [encode(event) for event in (*events, finished)]
+        result = result_line(finished, lease.command.tenant)
+        keys = link.keys_of(lease.execution_id)
+        if link.reach == "all":
+            keys += [link.topology.results, delivery.stream, *([reply_to] if reply_to else [])]
+        arguments = (
+            finished.time.isoformat(),
+            _inline(lines),
+            link.retention_ms,
+            HANDLERS_GROUP,
+            delivery.entry,
+            link.policy.results_max,
+            result,
+        )
+        answer = await self._write(FINISH, keys, lease, arguments, lines)
+        if answer[2]:
+            log.warning("reply_not_written", execution_id=lease.execution_id, reason=answer[2].decode())
+        if link.reach == "slot":
+            await settle_execution(link, delivery, lease.command, finished)
+
+    async def _write(
+        self,
+        script: Script,
+        keys: Sequence[str],
+        lease: Lease,
+        arguments: Sequence[Argument],
+        lines: Sequence[bytes],
+    ) -> Sequence[Any]:
+        link, before = self._link, lease.seq
+        sent = [*link.inbox_arguments(), lease.execution_id, lease.token, before, *arguments, *lines]
+        try:
+            answer: Sequence[Any] = await link.persist(lambda: link.run(script, keys, sent))
+        except Unavailable as error:
+            raise LeaseLost(f"the lease on {lease.execution_id} ran out: {error.message}") from error
+        match answer[0]:
+            case b"lost":
+                raise LeaseLost(f"another attempt owns {lease.execution_id}")
+            case b"full":
+                raise LogFull(f"the log of {lease.execution_id} is full")
+            case b"misnumbered":
+                raise AssertionError(f"the log of {lease.execution_id} is at {answer[1]}, not at {before}")
+        lease.seq = before + len(lines)
+        await link.tell(answer[1], _news(lease, before + 1, lines))
+        return answer
+
+
+def _inline(lines: Sequence[bytes]) -> int:
+    small = len(lines) <= INLINE_EVENTS_MAX and sum(map(len, lines)) <= INLINE_BYTES_MAX
+    return 1 if small else 0
+
+
+def _news(lease: Lease, first: int, lines: Sequence[bytes]) -> list[Argument]:
+    """Return what an inbox is told; the same as `news` in common.lua."""
+    message: list[Argument] = ["id", lease.execution_id, "last", lease.seq]
+    if _inline(lines):
+        message += [part for seq, line in enumerate(lines, first) for part in (seq, line)]
+    return message
+
+
+async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Run `write` so that a cancellation waits for its answer: what the broker has must be known."""
+    task = asyncio.create_task(write)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
