@@ -1,0 +1,13 @@
+"""What runs inside a sandbox: a warm Python that makes isolated children, and those children's side of a run.
+
+Nothing here may import the rest of the house: the package travels into the sandbox alone, as one zip,
+and runs on whatever Python 3.9 or later the guest has, with the standard library only.
+
+    zygote      the warm process: makes one child for every request, and tells how each ended
+    isolation   the steps by which a child leaves everything it shares, read from top to bottom
+    kernel      the system calls that the standard library lacks
+    job         the child's side: waits for a plan, then runs Python or a list of commands
+    script      runs one Python program as `python3 main.py` would
+    warmth      what is imported and touched once, so that no child pays for it
+    figures     makes `plt.show()` save a file
+"""

@@ -1,0 +1,143 @@
+"""The child's side of one execution: isolated already, it waits for orders and carries them out.
+
+The words on the job socket are those of the cold path's process 1, one JSON object a line. We say hello
+with two directory descriptors (working directory, program folder). An order `start` comes with stdin,
+stdout and stderr. One with `script` runs that Python program in this very process; any other is a command
+that is started and waited for. We answer `ended` or `failed`; where this process itself ends without a
+word, the zygote tells how.
+"""
+
+from __future__ import annotations
+
+import array
+import contextlib
+import json
+import multiprocessing.process
+import os
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import time
+from typing import Any
+
+from . import script
+from .isolation import JOB_FD, WORKING_DIRECTORY
+
+_CHUNK_BYTES = 1 << 16
+_DESCRIPTORS_MAX = 16
+
+
+def carry_out() -> None:
+    """Carry out orders until one takes this process over. Does not return."""
+    job = socket.socket(fileno=JOB_FD)
+    received = b""
+    stdio = array.array("i")
+    while True:
+        line, end, rest = received.partition(b"\n")
+        if end:
+            received = rest
+            _obey(job, json.loads(line), list(stdio))
+            stdio = array.array("i")
+            continue
+        data, fds, _, _ = socket.recv_fds(job, _CHUNK_BYTES, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
+        if not data:
+            os._exit(0)  # the service needs this child no more
+        received += data
+        stdio.extend(fds)
+
+
+def _obey(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:
+    if order["do"] != "start":
+        os._exit(0)
+    if "script" in order:
+        job.detach()
+        _adopt(stdio, order)
+        _run_script(order)
+    else:
+        _run_command(job, order, stdio)
+
+
+def _adopt(stdio: list[int], order: dict[str, Any]) -> None:
+    """Take the descriptors and the limits of the order; both are for good."""
+    for place, fd in enumerate(stdio):
+        os.dup2(fd, place)
+        os.close(fd)
+    for name, value in order["rlimits"].items():
+        resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+
+
+def _run_script(order: dict[str, Any]) -> None:
+    os.environ.clear()
+    os.environ.update(order["env"])
+    sys.path.insert(0, WORKING_DIRECTORY)
+    _forget_what_siblings_share()
+    _hide_ourselves()
+    script.run(order["script"], order["args"], _report)
+
+
+def _forget_what_siblings_share() -> None:
+    """Draw anew what was drawn once in the zygote. (`random` does so by itself after a fork.)"""
+    tempfile._name_sequence = None  # type: ignore[attr-defined]
+    tempfile.tempdir = None
+    process = multiprocessing.process
+    secret = process.AuthenticationString(os.urandom(32))  # type: ignore[attr-defined]
+    process.current_process()._config["authkey"] = secret  # type: ignore[attr-defined]
+    if "numpy.random" in sys.modules:
+        sys.modules["numpy.random"].seed()
+    if "TZ" in os.environ:
+        time.tzset()
+
+
+def _hide_ourselves() -> None:
+    package = __name__.rpartition(".")[0]
+    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+        del sys.modules[name]
+
+
+def _report(status: int) -> None:
+    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
+    cpu_s = sum(each.ru_utime + each.ru_stime for each in used)
+    ended = _ended(status << 8, cpu_s, max(each.ru_maxrss for each in used))
+    with contextlib.suppress(OSError):  # the program closed the descriptor: the zygote tells how it ended
+        os.write(JOB_FD, json.dumps(ended).encode() + b"\n")
+
+
+def _run_command(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:
+    heard, say = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        _adopt(stdio, order)
+        os.write(say, _become(order).encode())
+        os._exit(127)
+    for fd in (say, *stdio):
+        os.close(fd)
+    with os.fdopen(heard, "rb") as pipe:
+        fault = pipe.read().decode()
+    _, status, used = os.wait4(pid, 0)
+    cpu_s = used.ru_utime + used.ru_stime
+    _say(job, _could_not_start(order, fault) if fault else _ended(status, cpu_s, used.ru_maxrss))
+
+
+def _ended(status: int, cpu_s: float, rss_kb: int) -> dict[str, Any]:
+    return {"status": status, "cpu_s": cpu_s, "memory_bytes_peak": rss_kb * 1024, "over_memory": False}
+
+
+def _could_not_start(order: dict[str, Any], fault: str) -> dict[str, Any]:
+    return {"failed": f"{order['argv'][0]}: {fault}"}
+
+
+def _say(job: socket.socket, message: dict[str, Any]) -> None:
+    job.sendall(json.dumps(message).encode() + b"\n")
+
+
+def _become(order: dict[str, Any]) -> str:
+    """Replace this process by the order's command; return why that cannot be."""
+    for ignored in (signal.SIGPIPE, signal.SIGXFSZ):
+        signal.signal(ignored, signal.SIG_DFL)  # Python ignores them, programs expect them
+    try:
+        os.chdir(order["cwd"])
+        os.execvpe(order["argv"][0], order["argv"], order["env"])
+    except OSError as error:
+        return error.strerror or "cannot be started"

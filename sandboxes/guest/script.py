@@ -1,0 +1,132 @@
+"""Run one Python program in this process as `python3 main.py` would, and end the process as it would.
+
+The interpreter is not finalized: that walks every object of the warm process and would copy its pages.
+What a program can see of finalization is done instead, in CPython's order (`Py_FinalizeEx`): threads are
+joined, exit functions run, streams flushed, and the program's own objects are let go, so that files left
+open get their bytes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import gc
+import importlib.machinery
+import os
+import signal
+import sys
+import threading
+import traceback
+import types
+from typing import Any, Callable, Sequence  # noqa: UP035  3.9
+
+_FLUSH_FAILED = 120
+
+
+def run(path: str, args: Sequence[str], report: Callable[[int], None]) -> None:
+    """Run the program at `path`, call `report` with its exit status and end the process. Does not return."""
+    program = os.getpid()
+    imported_before = set(sys.modules)
+    main = _make_main(path)
+    sys.argv = [path, *args]
+    status = _execute(main, path)
+    status = _finish(main, imported_before) or status
+    if os.getpid() == program:  # a child that the program forked ends here too, and is not the program
+        report(status)
+    os._exit(status)
+
+
+def _make_main(path: str) -> types.ModuleType:
+    main = types.ModuleType("__main__")
+    main.__dict__.update(
+        __builtins__=sys.modules["builtins"],
+        __file__=path,
+        __cached__=None,
+        __annotations__={},
+        __loader__=importlib.machinery.SourceFileLoader("__main__", path),
+    )
+    sys.modules["__main__"] = main
+    return main
+
+
+def _execute(main: types.ModuleType, path: str) -> int:
+    try:
+        with open(path, "rb") as file:
+            code = compile(file.read(), path, "exec", dont_inherit=True)
+        exec(code, main.__dict__)
+    except SystemExit as request:
+        return _exit_status(request.code)
+    except KeyboardInterrupt as interrupt:
+        _show(interrupt)
+        _end_by_interrupt()
+    except BaseException as error:
+        _show(error)
+        return 1
+    return 0
+
+
+def _exit_status(code: Any) -> int:
+    if code is None:
+        return 0
+    if isinstance(code, int):
+        return code & 0xFF
+    with contextlib.suppress(Exception):
+        sys.stdout.flush()
+    print(code, file=sys.stderr)
+    return 1
+
+
+def _show(error: BaseException) -> None:
+    """Print what the program did not catch, through the hook it may have set, without our own frames."""
+    own = error.__traceback__
+    trace = own.tb_next if own else None
+    try:
+        sys.excepthook(type(error), error.with_traceback(trace), trace)
+    except BaseException:
+        sys.__excepthook__(type(error), error, trace)
+
+
+def _end_by_interrupt() -> None:
+    """Die of SIGINT, so that whoever waits can tell it from an error."""
+    _flush()
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.kill(os.getpid(), signal.SIGINT)
+
+
+def _finish(main: types.ModuleType, imported_before: set[str]) -> int:
+    _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
+    _end_by_its_own(atexit._run_exitfuncs)
+    failed = _flush()
+    _let_go(main, imported_before)
+    return _flush() or failed
+
+
+def _end_by_its_own(step: Callable[[], object]) -> None:
+    try:
+        step()
+    except BaseException:
+        traceback.print_exc()
+
+
+def _let_go(main: types.ModuleType, imported_before: set[str]) -> None:
+    """Drop the program's names, private ones first (`_PyModule_ClearDict`), and what only cycles hold."""
+    names = main.__dict__
+    for name in [name for name in names if name[:1] == "_" and name != "__builtins__"]:
+        names[name] = None
+    for name in [name for name in names if name != "__builtins__"]:
+        names[name] = None
+    for name in set(sys.modules) - imported_before:
+        sys.modules.pop(name, None)
+    gc.collect()
+
+
+def _flush() -> int:
+    """Return 120, as CPython does, if what was printed could not be written."""
+    failed = 0
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except BaseException:
+            failed = _FLUSH_FAILED
+    return failed

@@ -1,0 +1,240 @@
+"""One zygote as the service sees it: a warm Python in an outer bubblewrap that is asked for children."""
+
+import asyncio
+import itertools
+import os
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from typing import Any
+
+import msgspec
+
+from sandboxes.local.control import Ended, control_pair
+from sandboxes.local.launch import Inheritance
+from sandboxes.local.zygote_child import Child, ChildControl, ChildHandles, readable
+from sandboxes.local.zygote_code import BOOT
+from sandboxes.local.zygote_wall import ZygoteConfig, guest_config, wall_arguments
+from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+
+_MESSAGE_BYTES_MAX = 4096
+
+
+class Zygote:
+    """A warm process, the children it made, and what it says about them."""
+
+    def __init__(
+        self, process: subprocess.Popen[bytes], control: socket.socket, config: ZygoteConfig
+    ) -> None:
+        self.modules: Sequence[str] = ()
+        """Those it has imported of the ones it was asked to."""
+        self.made = 0
+        """How many children so far."""
+        self.born = time.monotonic()
+        self.children: set[Child] = set()
+        self.on_change: Callable[[], None] = lambda: None
+        """Called when a child has gone, or the zygote itself."""
+        self.can_make = False
+        """False before it is ready and after it died; its children may live on."""
+        self._process = process
+        self._control = control
+        self._timeout_s = config.start_timeout_s
+        self._command = config.command
+        self._loop = asyncio.get_running_loop()
+        self._names = itertools.count(1)
+        self._ready: asyncio.Future[None] = self._loop.create_future()
+        self._waiting: dict[int, asyncio.Future[ChildHandles]] = {}
+        self._controls: dict[int, ChildControl] = {}
+        self._early: dict[int, Ended] = {}
+        self._loop.add_reader(control, self._read)
+
+    @classmethod
+    async def start(cls, config: ZygoteConfig, modules: Sequence[str]) -> "Zygote":
+        """Start one and wait until it is warm.
+
+        Raises:
+            SandboxUnavailable: the host is out of processes, descriptors or memory.
+            SandboxFailed: it does not come to stand; the message says what bubblewrap or Python said.
+        """
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        try:
+            with theirs, Inheritance() as inheritance:
+                inheritance.keep(theirs.fileno())
+                process = _spawn(config, inheritance, theirs.fileno())
+            ours.send(msgspec.json.encode(guest_config(config, modules)))
+        except OSError as error:
+            ours.close()
+            raise SandboxUnavailable(f"No zygote can be started now: {error.strerror}.") from error
+        zygote = cls(process, ours, config)
+        await zygote._until_ready()
+        return zygote
+
+    async def make(self) -> Child:
+        """Have a child made and wait until it is isolated. Raises as `start` does."""
+        name = next(self._names)
+        ours, theirs = control_pair()
+        waiting = self._waiting[name] = self._loop.create_future()
+        try:
+            with theirs:
+                socket.send_fds(self._control, [msgspec.json.encode({"make": name})], [theirs.fileno()])
+            self.made += 1
+            handles = await asyncio.wait_for(waiting, self._timeout_s)
+        except (OSError, TimeoutError) as error:
+            ours.close()
+            raise SandboxUnavailable("The zygote makes no child now.") from error
+        except SandboxFailed:
+            ours.close()
+            raise
+        finally:
+            del self._waiting[name]
+        return await self._greet(handles, ours)
+
+    async def close(self) -> None:
+        """End it and everything it made. Safe to call twice."""
+        self._lose()
+        self._process.kill()
+        await asyncio.gather(*(child.close() for child in list(self.children)))
+        pidfd = _pidfd_of(self._process)
+        if pidfd is not None:
+            await readable(pidfd)
+            os.close(pidfd)
+        self._process.wait()
+        if self._process.stderr:
+            self._process.stderr.close()
+
+    async def _until_ready(self) -> None:
+        try:
+            await asyncio.wait_for(asyncio.shield(self._ready), self._timeout_s)
+        except (TimeoutError, SandboxFailed):
+            self._process.kill()
+            said = await asyncio.to_thread(self._process.stderr.read, 2000) if self._process.stderr else b""
+            await self.close()
+            told = said.decode(errors="replace").strip() or "it said nothing."
+            raise SandboxFailed(f"The zygote does not come to stand: {told}") from None
+        except asyncio.CancelledError:
+            await self.close()
+            raise
+
+    async def _greet(self, handles: ChildHandles, ours: socket.socket) -> Child:
+        control = ChildControl(ours, handles, self._command)
+        self._controls[handles.pid] = control
+        if early := self._early.pop(handles.pid, None):
+            control.tell(early)
+        hello = None
+        with suppress(TimeoutError):
+            hello = await asyncio.wait_for(control.hello(), self._timeout_s)
+        if hello is None:
+            control.kill()
+            control.close()
+            os.close(handles.init_pidfd)
+            os.close(handles.pidfd)
+            raise SandboxFailed("A child of the zygote could not be isolated.")
+        child = Child(handles, control, hello)
+        child.on_close = lambda: self._forget(child, handles.pid)
+        self.children.add(child)
+        return child
+
+    def _forget(self, child: Child, pid: int) -> None:
+        self.children.discard(child)
+        self._controls.pop(pid, None)
+        self.on_change()
+
+    def _read(self) -> None:
+        try:
+            data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES_MAX, 2)
+        except BlockingIOError:
+            return
+        except OSError:
+            data, fds = b"", []
+        if not data:
+            self._lose()
+            return
+        self._hear(msgspec.json.decode(data), fds)
+
+    def _hear(self, message: dict[str, Any], fds: list[int]) -> None:
+        match message:
+            case {"ready": modules}:
+                self.modules = modules
+                self.can_make = True
+                _settle(self._ready, None)
+            case {"made": name, "pid": pid}:
+                self._hear_made(name, ChildHandles(pid, *fds))
+            case {"refused": name, "error": error}:
+                _settle(self._waiting.get(name), SandboxFailed(f"The zygote can make no child: {error}."))
+            case {"ended": pid}:
+                self._hear_ended(pid, message)
+            case {"crashed": _}:
+                self._stop_making()
+
+    def _hear_made(self, name: int, handles: ChildHandles) -> None:
+        if name in self._waiting:
+            _settle(self._waiting[name], handles)
+            return
+        for fd in (handles.init_pidfd, handles.pidfd):  # nobody waits any more; its job socket is closed
+            os.close(fd)
+
+    def _hear_ended(self, pid: int, message: dict[str, Any]) -> None:
+        ended = Ended(
+            status=message["status"],
+            cpu_s=message["cpu_s"],
+            memory_bytes_peak=message["rss_kb"] * 1024,
+            over_memory=False,
+        )
+        if control := self._controls.get(pid):
+            control.tell(ended)
+        elif self._waiting:
+            self._early[pid] = ended
+
+    def _stop_making(self) -> None:
+        self.can_make = False
+        for waiting in self._waiting.values():
+            _settle(waiting, SandboxFailed("The zygote crashed."))
+        self.on_change()
+
+    def _lose(self) -> None:
+        """The socket is at its end: nobody is left on the other side, or we want no more of it."""
+        if self._control.fileno() < 0:
+            return
+        self._loop.remove_reader(self._control)
+        self._control.close()
+        _settle(self._ready, SandboxFailed("The zygote is gone."))
+        for control in self._controls.values():
+            control.lose()
+        self._stop_making()
+
+
+def _settle(future: "asyncio.Future[Any] | None", result: object) -> None:
+    if future is None or future.done():
+        return
+    if isinstance(result, Exception):
+        future.set_exception(result)
+        future.exception()  # whoever still waits gets it; nobody else need be told
+    else:
+        future.set_result(result)
+
+
+def _spawn(config: ZygoteConfig, inheritance: Inheritance, control: int) -> subprocess.Popen[bytes]:
+    arguments = [
+        *wall_arguments(config, inheritance.give),
+        *(*config.command, "-c", BOOT, str(control)),
+    ]
+    # On the loop's own thread: --die-with-parent means the thread that started it.
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={},
+        cwd="/",
+        pass_fds=inheritance.fds,
+        user=config.uid,
+        group=config.uid,
+        extra_groups=None if config.uid is None else [],
+    )
+
+
+def _pidfd_of(process: subprocess.Popen[bytes]) -> int | None:
+    return os.pidfd_open(process.pid) if process.returncode is None else None

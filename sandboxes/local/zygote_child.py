@@ -1,0 +1,132 @@
+"""A child of a zygote as the service sees it: isolated, warm, waiting for one program.
+
+It takes the orders of the cold path's `Guest`, so what runs programs need not know which it has. Two parties
+tell how a program ended: the child itself, early, and the zygote, which waited for the process.
+"""
+
+import asyncio
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
+
+from sandboxes.local.control import Control, Ended, Hello
+from sandboxes.protocol import SandboxFailed
+
+
+@dataclass(frozen=True, slots=True)
+class ChildHandles:
+    """What the zygote says about a child it made."""
+
+    pid: int
+    """As the zygote counts."""
+    init_pidfd: int
+    """Pid 1 of the child's pid namespace: its end is everybody's."""
+    pidfd: int
+
+
+class Child:
+    """One sandbox that stands ready."""
+
+    def __init__(self, handles: ChildHandles, control: "ChildControl", hello: Hello) -> None:
+        self.control = control
+        self.pid = hello.pid
+        """Of the child, as the host counts."""
+        self.data_fd = hello.data_fd
+        self.program_fd = hello.program_fd
+        self.on_close: Callable[[], None] = lambda: None
+        self._handles = handles
+        self._closing: asyncio.Task[None] | None = None
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether it still waits for an order, as far as we have heard."""
+        return not self.control.is_over
+
+    def kill(self) -> None:
+        """Kill every process of the sandbox. At once, and as often as you like."""
+        if self._closing is None or not self._closing.done():
+            _kill(self._handles.init_pidfd)
+
+    async def reaped(self) -> None:
+        """Wait until the last of its processes is gone."""
+        await readable(self._handles.init_pidfd)
+
+    async def close(self) -> None:
+        """End it and let go of its files, once nothing runs any more. Safe to call twice."""
+        if self._closing is None:
+            self._closing = asyncio.ensure_future(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
+        self.kill()
+        self.control.close()
+        await self.reaped()
+        for fd in (self.data_fd, self.program_fd, self._handles.init_pidfd, self._handles.pidfd):
+            os.close(fd)
+        self.on_close()
+
+
+class ChildControl(Control):
+    """Orders to a child. If it ends without a word, the zygote's word is awaited."""
+
+    def __init__(self, ours: socket.socket, handles: ChildHandles, warm_command: Sequence[str]) -> None:
+        super().__init__(ours)
+        self._warm_command = tuple(warm_command)
+        self._pidfd = handles.pidfd
+        self._told: Ended | None = None
+        self.is_over = False
+
+    async def start(self, order: dict[str, Any], fds: Sequence[int]) -> asyncio.Future[Ended]:
+        """Start a command as `Control.start` does; a script of the guest's Python runs in the warm process."""
+        argv = order["argv"]
+        head = len(self._warm_command)
+        if len(argv) > head and tuple(argv[:head]) == self._warm_command:
+            order = order | {"script": argv[head], "args": argv[head + 1 :]}
+        return await super().start(order, fds)
+
+    def kill(self) -> None:
+        """Kill the program; the zygote then kills what it started, and tells."""
+        _kill(self._pidfd)
+
+    def tell(self, ended: Ended) -> None:
+        """Hear from the zygote how the process ended."""
+        self.is_over = True
+        self._told = ended
+        self._settle(ended)
+
+    def lose(self) -> None:
+        """Hear that nobody is left who could tell."""
+        self.is_over = True
+        self._settle(SandboxFailed("The zygote and all it made are gone."))
+
+    def close(self) -> None:
+        """Hang up; nothing more will be heard."""
+        super().close()
+        self.lose()
+
+    def _end(self) -> None:
+        if not self._gone:
+            self._gone = True
+            self._loop.remove_reader(self._socket)
+            if self._told or self.is_over:
+                self._settle(self._told or SandboxFailed("The sandbox is gone."))
+
+
+def _kill(pidfd: int) -> None:
+    with suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+
+
+async def readable(fd: int) -> None:
+    """Wait until a pidfd's process is gone, or any other descriptor can be read."""
+    loop = asyncio.get_running_loop()
+    ready = asyncio.Event()
+    loop.add_reader(fd, ready.set)
+    try:
+        await ready.wait()
+    finally:
+        loop.remove_reader(fd)
