@@ -98,7 +98,7 @@ class Journal:
         async with self._writing:
             self._raise_failure()
             before = self._numbered([*self._take_output(), *self._take_tails(), *events])
-            await self._consumer.finish(self._lease, before, self._with_dropped(finished))
+            await self._consumer.finish(self._lease, before, self._last(finished))
 
     def _raise_failure(self) -> None:
         if self._failure is not None:
@@ -119,14 +119,18 @@ class Journal:
             await self._append([event for event in events if not isinstance(event, Output)])
         self._entries += len(events)
 
-    def _with_dropped(self, finished: Finished) -> Finished:
+    def _last(self, finished: Finished) -> Finished:
+        """Return `finished` as of now, with the output that a full log did not take."""
         dropped = finished.output.dropped_bytes + self._dropped_bytes
         output = msgspec.structs.replace(finished.output, dropped_bytes=dropped)
-        return msgspec.structs.replace(finished, output=output)
+        return msgspec.structs.replace(finished, output=output, time=self._now())
 
     def _numbered(self, events: Sequence[Event]) -> list[Event]:
-        first = self._lease.seq + 1
-        return [msgspec.structs.replace(event, seq=first + index) for index, event in enumerate(events)]
+        """Return `events` with their place in the log and the time of writing, so that both only grow."""
+        first, now = self._lease.seq + 1, self._now()
+        return [
+            msgspec.structs.replace(event, seq=first + index, time=now) for index, event in enumerate(events)
+        ]
 
     def _take_output(self) -> list[Event]:
         frames, self._buffer, self._buffered = self._buffer, [], 0
