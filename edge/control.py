@@ -56,6 +56,8 @@ class Control:
 
 
 def _check_input(body: InputBody, bytes_max: int) -> None:
+    if not body.data and not body.eof:
+        raise refuse(422, "invalid_request", "Input needs data, or eof to close it.", "data")
     try:
         data = body.data.encode()
         size = len(base64.b64decode(data, validate=True)) if body.encoding else len(data)

@@ -53,12 +53,14 @@ async def serve(
     closing: asyncio.Event,
     grace_s: float,
     on_ready: Callable[[str], None] = lambda _url: None,
+    listener: socket.socket | None = None,
 ) -> None:
     """Serve `app` until `closing` is set, then for at most `grace_s` more. Raises `Misconfigured`.
 
-    `on_ready` is told the URL once connections are accepted.
+    `on_ready` is told the URL once connections are accepted. With a `listener` made before by `listen`
+    connections wait instead of failing while a crashed edge is started again.
     """
-    listener = _listen(binding)
+    listener = listener or listen(binding)
     server = _Server(_uvicorn_config(app, binding, grace_s))
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     closed = asyncio.create_task(closing.wait())
@@ -111,7 +113,8 @@ def _uvicorn_config(app: ASGIApp, binding: Binding, grace_s: float) -> uvicorn.C
     return config
 
 
-def _listen(binding: Binding) -> socket.socket:
+def listen(binding: Binding) -> socket.socket:
+    """Take the address. Raises `Misconfigured` if that cannot be."""
     try:
         if binding.unix_socket:
             return _listen_unix(binding.unix_socket)
