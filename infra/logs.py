@@ -95,13 +95,17 @@ def _renderer(*, json: bool) -> Processor:
     )
 
 
+def _spellings(secret: str) -> tuple[str, ...]:
+    return secret, stdlib_json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1]
+
+
 class _SecretFreeFormatter(structlog.stdlib.ProcessorFormatter):
     """Renders a line and strikes the secrets out of it, as they stand in text, JSON and URLs."""
 
     def __init__(self, secrets: tuple[str, ...], renderer: Processor, foreign: list[Processor]) -> None:
         remove: Callable[[Any, str, EventDict], EventDict] = self.remove_processors_meta
         super().__init__(processors=[remove, renderer], foreign_pre_chain=foreign)
-        spellings = {form for secret in secrets for form in (secret, stdlib_json.dumps(secret)[1:-1])}
+        spellings = {form for secret in secrets for form in _spellings(secret)}
         self._secrets = sorted((s for s in spellings if len(s) >= _SECRET_LENGTH_MIN), key=len, reverse=True)
 
     def format(self, record: logging.LogRecord) -> str:

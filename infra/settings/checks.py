@@ -92,7 +92,7 @@ def _redis_tls(settings: Settings) -> Iterator[Fault]:
     url = settings.redis_url
     if settings.redis_tls_enabled and url is not None and not url.reveal().startswith("rediss:"):
         yield Fault("REDIS_URL", url.masked(), "must begin with rediss:// while REDIS_TLS_ENABLED is true")
-    if settings.redis_tls_enabled or (url is not None and url.reveal().startswith("rediss:")):
+    if settings.redis_speaks_tls:
         yield from _file("REDIS_TLS_CA_CERT_FILE", settings.redis_tls_ca_cert_file, "Redis speaks TLS")
         yield from _file("REDIS_TLS_CERT_FILE", cert, "Redis speaks TLS")
         yield from _file("REDIS_TLS_KEY_FILE", key, "Redis speaks TLS")

@@ -16,6 +16,12 @@ from infra.settings.faults import Fault
 
 ENV_FILE = "MILLRACE_ENV_FILE"
 """Names another file than `.env` in the working directory. Read from the environment only."""
+BESIDE = {
+    ENV_FILE: "the file to read instead of .env",
+    "MILLRACE_CACHE": "folder of set-up's compiler caches and of the Python packages for sandboxes",
+    "MILLRACE_KEY": "the key that `millrace run --url` sends",
+}
+"""Variables of ours that are no settings: read from the environment by set-up, by clients, or first."""
 _ENV_FILE_BYTES_MAX = 1024 * 1024
 
 

@@ -57,6 +57,12 @@ class Settings(
         return self.redis_mode != "standalone" or bool(self.given & _REDIS_ADDRESS)
 
     @property
+    def redis_speaks_tls(self) -> bool:
+        """Whether connections to Redis are encrypted: by REDIS_TLS_ENABLED or a rediss:// URL."""
+        url = self.redis_url
+        return self.redis_tls_enabled or (url is not None and url.reveal().startswith("rediss:"))
+
+    @property
     def s3_configured(self) -> bool:
         """Whether files go to S3; otherwise into a folder below `millrace_data_dir`."""
         keys = self.minio_access_key or self.minio_secret_key

@@ -110,7 +110,7 @@ def _sandbox(settings: Settings) -> Iterator[Finding]:
 
 
 def _redis_tls(settings: Settings) -> Iterator[Finding]:
-    if not _speaks_tls(settings):
+    if not settings.redis_speaks_tls:
         return
     if settings.redis_tls_insecure:
         message = "Any certificate is accepted: whoever sits between reads and writes everything."
@@ -125,7 +125,7 @@ def _redis_reach(settings: Settings) -> Iterator[Finding]:
     remote = [host for host in _redis_hosts(settings) if not is_loopback(host)]
     if not remote:
         return
-    if not _speaks_tls(settings):
+    if not settings.redis_speaks_tls:
         message = f"Everything goes to {remote[0]} in clear text, code and keys included."
         yield Finding("high", "REDIS_TLS_ENABLED", message, "Set it to true, or use a rediss:// URL.")
     if settings.redis_password is None and not _url_has_password(settings):
@@ -142,11 +142,6 @@ def _redis_hosts(settings: Settings) -> list[str]:
         return [settings.redis_host]
     host = urlsplit(settings.redis_url.reveal()).hostname
     return [host] if host else []
-
-
-def _speaks_tls(settings: Settings) -> bool:
-    url = settings.redis_url
-    return settings.redis_tls_enabled or (url is not None and url.reveal().startswith("rediss:"))
 
 
 def _url_has_password(settings: Settings) -> bool:

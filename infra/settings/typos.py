@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator
 
 from infra.settings.catalogue import SETTINGS
-from infra.settings.environment import ENV_FILE, Texts
+from infra.settings.environment import BESIDE, Texts
 from infra.settings.faults import Fault
 
 _TYPO_RATIO = 0.86
@@ -19,7 +19,7 @@ _OWN = "MILLRACE_"
 _NOT_OURS = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP)(_.*)?)|SSL_CERT_DIR")
 """Kubernetes sets the first for every Service, OpenSSL reads the last."""
 _BEGINNINGS = tuple({f"{name.split('_', 1)[0]}_" for name in SETTINGS if "_" in name})
-_KNOWN = (*SETTINGS, ENV_FILE)
+_KNOWN = (*SETTINGS, *BESIDE)
 
 
 def find_typos(texts: Texts) -> Iterator[Fault]:

@@ -7,13 +7,7 @@ UNREAD: frozenset[str] = frozenset({
     # api
     "API_RELOAD",
     # https
-    "ENABLE_HTTPS",
-    "HTTPS_PORT",
-    "SSL_CERTS_PATH",
     "SSL_REDIRECT",
-    "SSL_CERT_FILE",
-    "SSL_KEY_FILE",
-    "SSL_CA_CERTS",
     # auth
     "API_KEY_CACHE_TTL",
     "MASTER_API_KEY",

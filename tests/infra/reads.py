@@ -53,7 +53,9 @@ def _reads_by_member() -> dict[str, set[str]]:
         member.name: {
             node.attr
             for node in ast.walk(member)
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "self"
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id == "self"
         }
         for member in holder.body
         if isinstance(member, ast.FunctionDef) and member.name != "secrets"  # masking is not reading
