@@ -3,7 +3,7 @@ PYTHON ?=
 WORKERS ?= 2
 venv := .venv/bin
 
-.PHONY: help setup demo test check serve bench hostile fmt lock languages guest clean
+.PHONY: help setup demo test check serve bench hostile fmt languages lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -11,6 +11,7 @@ help: ## show this list
 
 setup: ## make .venv from the locked requirements and install missing system packages
 	@PYTHON="$(PYTHON)" sh infra/setup/venv.sh
+	@$(venv)/python -m sandboxes.install
 
 demo: setup ## see everything work, in under three minutes
 	@$(venv)/python examples/demo.py
@@ -24,6 +25,9 @@ test: setup ## run the tests that need nothing but this machine
 hostile: setup ## attack the sandboxes, one sentence a test
 	@$(venv)/pytest -m hostile tests
 
+bench: setup ## measure the budgets as ratios; writes bench-results/
+	@$(venv)/python tests/bench
+
 check: setup ## format, lint, types, import contracts and tidiness
 	@$(venv)/ruff format --check .
 	@$(venv)/ruff check .
@@ -34,6 +38,9 @@ check: setup ## format, lint, types, import contracts and tidiness
 fmt: setup ## put the code in shape
 	@$(venv)/ruff format .
 	@$(venv)/ruff check --fix .
+
+languages: setup ## install the compilers and runtimes of all thirteen languages
+	@$(venv)/python -m sandboxes.install --all
 
 lock: setup ## pin the dependencies named in pyproject.toml again
 	@sh infra/setup/lock.sh

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import NoReturn
 
 from infra.errors import Misconfigured
-from infra.process.lifeline import die_with_parent
+from infra.process.lifeline import die_with_parent, name_process
 
 EXIT_MISCONFIGURED = 2
 """Exit status of a process that no restart can help."""
@@ -25,6 +25,7 @@ class ChildSpec:
     """What to run, and how to treat it."""
 
     name: str
+    """For people and for `ps -o comm`."""
     run: Callable[[], object]
     """Runs until done or until SIGTERM. Its result is the exit status if it is an int."""
     restart: bool = True
@@ -93,6 +94,7 @@ def _live(spec: ChildSpec, parent_pid: int) -> NoReturn:
     status = 1
     try:
         _leave_the_parent_behind(parent_pid)
+        name_process(spec.name)
         result = spec.run()
         status = result if isinstance(result, int) else 0
     except SystemExit as error:

@@ -23,9 +23,15 @@ Tell = Callable[[str], None]
 
 
 class Supervisor:
-    """Keeps `specs` alive until told to stop. `tell` says what happens, in sentences."""
+    """Keeps `specs` alive until told to stop. `tell` says what happens, in sentences.
 
-    def __init__(self, specs: Sequence[ChildSpec], tell: Tell) -> None:
+    `on_stopping` is called before the first child is told to stop: to let go of what children share.
+    """
+
+    def __init__(
+        self, specs: Sequence[ChildSpec], tell: Tell, on_stopping: Callable[[], None] = lambda: None
+    ) -> None:
+        self._on_stopping = on_stopping
         self._children = [Child(spec) for spec in specs]
         self._tell = tell
         self._stop_asked = 0
@@ -113,6 +119,7 @@ class Supervisor:
 
     def _stop_all(self) -> None:
         """Stop stage by stage: nobody loses what it still needs. Asked twice, patience ends."""
+        self._on_stopping()
         for stage in sorted({child.spec.stage for child in self._children}, reverse=True):
             members = [child for child in self._children if child.spec.stage == stage]
             started = time.monotonic()

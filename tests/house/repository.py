@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
-ROOMS = ("edge", "handlers", "streams", "sandboxes", "infra", "schemas")
+ROOMS = ("commands", "edge", "handlers", "streams", "sandboxes", "infra", "schemas")
 
 
 @functools.cache
@@ -32,7 +32,7 @@ def pages() -> list[Path]:
 
 
 def our_modules() -> list[Path]:
-    """Return every module of the product: the rooms and the command line."""
+    """Return every module of the product: the rooms, the commands and the command line."""
     return [
         path
         for path in tracked_files()

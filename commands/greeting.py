@@ -1,0 +1,81 @@
+"""What `millrace serve` prints once it can take work: where, how well isolated, what to paste."""
+
+import asyncio
+import sys
+from contextlib import suppress
+
+from infra.connect import redis_config
+from infra.errors import Unavailable
+from infra.process.broker import EmbeddedBroker
+from infra.redis import build_redis
+from infra.settings import Settings
+from infra.settings.service import Auth
+from infra.stores.presence import RedisPresence
+from infra.version import VERSION
+from schemas.presence import HandlerPresence
+
+_PATIENCE_S = 60.0
+_POLL_S = 0.05
+_EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound
+_BODY = '{"lang": "py", "code": "print(6 * 7)"}'
+
+
+def greet(settings: Settings, address: tuple[str, int], broker: EmbeddedBroker | None) -> int:
+    """Wait until there is an edge and a handler, then say so on stdout; return the exit status."""
+    handlers = asyncio.run(_first_handlers(settings))
+    if not handlers:
+        sys.stderr.write(
+            f"millrace: nothing can run code yet after {_PATIENCE_S:.0f} s; `millrace doctor` may know why\n"
+        )
+        return 1
+    for name, text in _facts(settings, address, handlers[0], broker).items():
+        sys.stdout.write(f"  {name:<9} {text}\n" if name else f"{text}\n")
+    sys.stdout.flush()
+    return 0
+
+
+async def _first_handlers(settings: Settings) -> list[HandlerPresence]:
+    """Return the handlers as soon as there are any; the edge's socket takes connections already."""
+    redis = build_redis(redis_config(settings))
+    presence = RedisPresence(redis, settings.redis_key_prefix)
+    handlers: list[HandlerPresence] = []
+    with suppress(TimeoutError):
+        async with asyncio.timeout(_PATIENCE_S):
+            while not handlers:
+                await asyncio.sleep(_POLL_S)
+                with suppress(Unavailable):
+                    handlers = await presence.handlers()
+    await redis.aclose()
+    return handlers
+
+
+def _facts(
+    settings: Settings, address: tuple[str, int], handler: HandlerPresence, broker: EmbeddedBroker | None
+) -> dict[str, str]:
+    url = _url(settings, address)
+    default = settings.api_key == Auth.api_key
+    key = settings.api_key.reveal() if default else "$API_KEY"
+    header = f"{settings.api_key_header}: {key}"
+    json_type = "-H 'content-type: application/json'"
+    return {
+        "": f"Millrace {VERSION} listens on {url}",
+        "sandbox": _sandbox(handler),
+        "key": f"{key} (everybody knows it: good for this machine only)" if default else "the one in API_KEY",
+        "data": str(settings.millrace_data_dir),
+        "broker": f"its own, on {broker.url}" if broker else redis_config(settings).where(),
+        # Double quotes let the shell fill in a key that is not printed.
+        "try": f"curl -s {url}/exec -H \"{header}\" {json_type} -d '{_BODY}'",
+        "stop": "Ctrl-C",
+    }
+
+
+def _sandbox(handler: HandlerPresence) -> str:
+    missing = [language.code for language in handler.languages if not language.available]
+    tier = f"tier {handler.tier}" if handler.tier else handler.kind
+    lacking = f"; missing: {', '.join(missing)} (see `millrace doctor`)" if missing else ""
+    return f"{tier}, {len(handler.languages) - len(missing)} of {len(handler.languages)} languages{lacking}"
+
+
+def _url(settings: Settings, address: tuple[str, int]) -> str:
+    host, port = _EVERY_ADDRESS.get(address[0], address[0]), address[1]
+    return f"{'https' if settings.enable_https else 'http'}://{f'[{host}]' if ':' in host else host}:{port}"

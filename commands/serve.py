@@ -1,0 +1,101 @@
+"""`millrace serve`: broker, handlers and edge as children of one supervisor, on one machine.
+
+The supervisor imports everything once and takes the listening socket before it forks: children share
+its memory, and while a crashed edge is started again its clients wait instead of being refused.
+"""
+
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+from commands.greeting import greet
+from edge.app import refuse_default_key
+from edge.process import binding_of
+from edge.process import main as run_edge
+from edge.server import listen
+from handlers.app import main as run_handlers
+from infra.errors import Misconfigured
+from infra.logs import configure_logs
+from infra.process.broker import EmbeddedBroker
+from infra.process.child import ChildSpec
+from infra.process.data_dir import DataDir
+from infra.process.supervisor import Supervisor
+from infra.settings import Settings, load_settings
+from infra.settings.secret import SecretUrl
+
+_EXIT_ADDRESS_TAKEN = 1
+_LOOPBACK = "127.0.0.1"
+_BROKER_STAGE, _HANDLERS_STAGE, _EDGE_STAGE = range(3)
+
+
+def serve(port: int | None = None) -> int:
+    """Run until SIGINT or SIGTERM; return the exit status. Raises `Misconfigured`."""
+    settings = _for_this_machine(load_settings(), port)
+    refuse_default_key(settings)
+    configure_logs(**settings.log_options())
+    data_dir = DataDir(settings.millrace_data_dir)
+    data_dir.claim()
+    try:
+        listener = listen(binding_of(settings))
+    except Misconfigured as error:
+        tell(f"{error} Choose another with API_PORT or --port.")
+        return _EXIT_ADDRESS_TAKEN
+    with listener:
+        return Supervisor(list(_children(settings, listener)), tell, on_stopping=listener.close).run()
+
+
+def tell(line: str) -> None:
+    """Say something to whoever started this."""
+    sys.stderr.write(f"millrace: {line}\n")
+    sys.stderr.flush()
+
+
+def _for_this_machine(settings: Settings, port: int | None) -> Settings:
+    """Listen on this machine only unless told otherwise: without settings the key is the public default."""
+    changes: dict[str, Any] = {}
+    if "API_HOST" not in settings.given:
+        changes["api_host"] = _LOOPBACK
+    if port is not None:
+        changes["api_port"] = port
+    if "LOG_FORMAT" not in settings.given and sys.stderr.isatty():
+        changes["log_format"] = "text"
+    return replace(settings, **changes)
+
+
+def _children(settings: Settings, listener: socket.socket) -> Iterator[ChildSpec]:
+    """Yield what runs, in the order of starting."""
+    broker = None if settings.redis_configured else EmbeddedBroker(settings.millrace_data_dir / "broker")
+    if broker is not None:
+        settings = _on_the_embedded_broker(settings, broker)
+        yield ChildSpec(
+            "broker",
+            broker.run,
+            stage=_BROKER_STAGE,
+            ready=broker.ready,
+            where_to_look=f"; its log is {broker.log_path}",
+        )
+    # A handler lets what runs end, then cancels it, each within the grace.
+    patience_s = 2 * settings.millrace_shutdown_grace_seconds + 5
+    for number in range(1, settings.millrace_handlers + 1):
+        name = f"handlers-{number}"
+        yield ChildSpec(name, lambda: run_handlers(settings), stage=_HANDLERS_STAGE, stop_grace_s=patience_s)
+    yield ChildSpec(
+        "edge",
+        lambda: run_edge(settings, listener),
+        stage=_EDGE_STAGE,
+        stop_grace_s=settings.millrace_shutdown_grace_seconds + 5,
+    )
+    address = listener.getsockname()[:2]
+    yield ChildSpec("greeting", lambda: greet(settings, address, broker), stage=_EDGE_STAGE, restart=False)
+
+
+def _on_the_embedded_broker(settings: Settings, broker: EmbeddedBroker) -> Settings:
+    changes: dict[str, Any] = {
+        "redis_url": SecretUrl(broker.url),
+        "redis_password": None,
+        "redis_tls_enabled": False,
+        "redis_db": 0,
+    }
+    return replace(settings, **changes)
