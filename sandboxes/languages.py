@@ -10,6 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+from sandboxes.java_names import java_names
 from schemas.languages import LANGUAGES
 
 
@@ -74,26 +75,6 @@ _PLACEHOLDER = re.compile(r"\{(?:program|source|main)\}")
 
 def _fill(word: str, values: Mapping[str, str]) -> str:
     return _PLACEHOLDER.sub(lambda match: values[match[0]], word)
-
-
-_JAVA_PUBLIC = re.compile(r"^\s*public\s+(?:\w+\s+)*?(?:class|record|enum|interface)\s+(\w+)", re.MULTILINE)
-_JAVA_TYPE = re.compile(r"\b(?:class|record|enum|interface)\s+(\w+)")
-_JAVA_MAIN = re.compile(r"\bvoid\s+main\s*\(")
-_JAVA_PACKAGE = re.compile(r"^\s*package\s+([\w.]+)\s*;", re.MULTILINE)
-
-
-def java_names(code: str) -> tuple[str, str]:
-    """Return the file name that javac demands for `code` and the class whose `main` to run.
-
-    A public type must stand in a file of its name (JLS 7.6), and people call theirs what they like.
-    Read by pattern, not parsed: where that finds nothing, both are `Main`.
-    """
-    public = _JAVA_PUBLIC.search(code)
-    main = _JAVA_MAIN.search(code)
-    before_main = _JAVA_TYPE.findall(code[: main.start()]) if main else []
-    package = _JAVA_PACKAGE.search(code)
-    main_class = before_main[-1] if before_main else public[1] if public else "Main"
-    return f"{public[1] if public else 'Main'}.java", f"{package[1]}.{main_class}" if package else main_class
 
 
 _JDK = "default-jdk-headless"
