@@ -1,4 +1,4 @@
-"""An edge over the transport in memory, with a handler that acts out small scripts instead of running code."""
+"""An edge over the transport in memory, and a handler that acts out small scripts instead of running code."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -40,6 +40,7 @@ class Act:
     lease: Lease
     command: RunCode
     controls: asyncio.Queue[ControlCommand]
+    spoke: asyncio.Event
 
     def _fields(self) -> dict[str, Any]:
         return {"execution_id": self.command.id, "seq": self.lease.seq + 1, "time": utc_now()}
@@ -50,6 +51,7 @@ class Act:
 
     async def say(self, data: str, stream: str = "stdout", **more: Any) -> None:
         await self.transport.append(self.lease, [Output(**self._fields(), stream=stream, data=data, **more)])
+        self.spoke.set()
 
     async def finish(self, outcome: str = "exited", **more: Any) -> None:
         fields = {"attempt": 1, "exit_code": 0 if outcome == "exited" else None, **more}
@@ -85,6 +87,9 @@ class ScriptedHandler:
     heard: list[ControlCommand] = field(default_factory=list)
     _inboxes: dict[str, asyncio.Queue[ControlCommand]] = field(default_factory=dict)
     told: asyncio.Event = field(default_factory=asyncio.Event)
+    took: asyncio.Event = field(default_factory=asyncio.Event)
+    spoke: asyncio.Event = field(default_factory=asyncio.Event)
+    """Something of any program's output is in the log."""
 
     async def on_delivery(self, delivery: Delivery) -> None:
         command = decode_run_code(delivery.body)
@@ -93,7 +98,8 @@ class ScriptedHandler:
         if not isinstance(begun, Begun):
             return
         self.seen.append(command)
-        act = Act(self.transport, begun.lease, command, self._inbox(command.id))
+        self.took.set()
+        act = Act(self.transport, begun.lease, command, self._inbox(command.id), self.spoke)
         await self.scripts.get(command.code, greet)(act)
 
     async def on_control(self, control: Control) -> None:

@@ -124,8 +124,7 @@ async def test_any_number_of_readers_see_the_same_before_during_and_after(house:
     house.handler.scripts["paused"] = paused
     await submit(house, "p", "paused")
     early = [asyncio.create_task(house.client.get("/executions/p/events")) for _ in range(5)]
-    while (await house.client.get("/executions/p")).json()["stdout"] != "one":
-        await asyncio.sleep(0)
+    await house.handler.spoke.wait()
     middle = asyncio.create_task(house.client.get("/executions/p/events", headers={"last-event-id": "3"}))
     await asyncio.sleep(0)
     go_on.set()
@@ -239,8 +238,7 @@ async def test_a_log_that_expires_under_its_reader_ends_the_stream(house: Any, s
     house.handler.scripts["slow"] = scripts["until_cancelled"]
     await submit(house, "s", "slow")
     reading = asyncio.create_task(house.client.get("/executions/s/events"))
-    while (await house.client.get("/executions/s")).json()["status"] != "running":
-        await asyncio.sleep(0)
+    await house.handler.spoke.wait()
     house.broker.flush()
     told = parse((await reading).text)
     assert (told[0].event, "finished" in [message.event for message in told]) == ("queued", False)

@@ -58,8 +58,7 @@ async def test_waiting_that_was_in_vain_answers_202(house: Any, scripts: Any) ->
     assert answer.status_code == 202
     assert answer.headers["preference-applied"] == "wait=0"
     waiting = asyncio.create_task(finished(house, "slow-1"))
-    while not (await house.client.get("/executions/slow-1")).json()["stdout"]:
-        await asyncio.sleep(0)
+    await house.handler.spoke.wait()
     running = (await house.client.get("/executions/slow-1")).json()
     assert (running["status"], running["stdout"], running["outcome"]) == ("running", "working\n", None)
     assert (await house.client.delete("/executions/slow-1")).status_code == 202
