@@ -60,8 +60,8 @@ async def serve(
     `on_ready` is told the URL once connections are accepted. With a `listener` made before by `listen`
     connections wait instead of failing while a crashed edge is started again.
     """
-    listener = listener or listen(binding)
     server = _Server(_uvicorn_config(app, binding, grace_s))
+    listener = listener or listen(binding)
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     closed = asyncio.create_task(closing.wait())
     try:
