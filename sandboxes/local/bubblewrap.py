@@ -59,7 +59,7 @@ def wall_arguments(bwrap: str, wall: Wall, give: Callable[[bytes], int]) -> list
 
 def own_namespaces(network: bool) -> list[str]:
     """User, pid, ipc, uts, cgroup, mount and, unless it may reach out, network."""
-    return ["--unshare-all", *(["--share-net"] if network else []), "--hostname", "sandbox"]
+    return ["--unshare-all", "--unshare-user", *(["--share-net"] if network else []), "--hostname", "sandbox"]
 
 
 def nobody_special() -> list[str]:

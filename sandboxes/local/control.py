@@ -68,7 +68,7 @@ class Control:
     async def hello(self) -> Hello | None:
         """Wait until process 1 is ready; None if it never will be."""
         await self._readable()
-        data, ancillary, _, _ = self._socket.recvmsg(1, 1024)
+        data, ancillary, _, _ = self._socket.recvmsg(1, 1024, socket.MSG_CMSG_CLOEXEC)
         pid, fds = _unpack(ancillary)
         if data and pid and len(fds) == 2:
             self._loop.add_reader(self._socket, self._read)

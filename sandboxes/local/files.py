@@ -12,10 +12,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 from sandboxes.local.kernel import files_made_as, open_beneath
-from schemas.files import FILE_PATH_LEVELS_MAX
+from schemas.files import file_name_fault
 
 _ENTRIES_MAX = 10_000
 """How many directory entries are looked at; a guest can make more than anybody wants to see."""
+_FILE_NAME_LENGTH_MAX = 4096
 _CHUNK_BYTES = 256 * 1024
 _BACKDATED_NS = 60 * 10**9
 
@@ -75,43 +76,36 @@ async def read_file(folder: int, name: str, bytes_max: int) -> AsyncGenerator[by
 
 def find_files(folder: int) -> list[Found]:
     """List everything below `folder` that is no directory, sorted by name."""
-    top = os.open(".", os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC, dir_fd=folder)
     found: list[Found] = []
-    waiting = [("", top, 1)]
+    waiting = ["."]
     entries = 0
-    try:
-        while waiting:
-            prefix, fd, level = waiting.pop()
-            with _closing(fd), os.scandir(fd) as scan:
-                for entry in scan:
-                    entries += 1
-                    if entries > _ENTRIES_MAX:
-                        found.append(Found("...", None, f"more than {_ENTRIES_MAX} entries"))
-                        return sorted(found, key=_by_name)
-                    found += _look_at(entry, prefix, fd, level, waiting)
-    finally:
-        for _, fd, _ in waiting:
-            os.close(fd)
+    while waiting:
+        inner = waiting.pop()
+        prefix = "" if inner == "." else inner + "/"
+        try:
+            fd = open_beneath(folder, inner, os.O_RDONLY | os.O_DIRECTORY)
+        except OSError as error:
+            found.append(Found(inner, None, f"cannot be opened: {error.strerror}"))
+            continue
+        with _closing(fd), os.scandir(fd) as scan:
+            for entry in scan:
+                entries += 1
+                if entries > _ENTRIES_MAX:
+                    found.append(Found("...", None, f"more than {_ENTRIES_MAX} entries"))
+                    return sorted(found, key=_by_name)
+                found += _look_at(entry, prefix, waiting)
     return sorted(found, key=_by_name)
 
 
-def _look_at(
-    entry: os.DirEntry[str], prefix: str, parent: int, level: int, waiting: list[tuple[str, int, int]]
-) -> Iterator[Found]:
+def _look_at(entry: os.DirEntry[str], prefix: str, waiting: list[str]) -> Iterator[Found]:
     name = prefix + entry.name
     shown = name.encode(errors="surrogateescape").decode(errors="replace")
     if shown != name:
         yield Found(shown, None, "its name is no UTF-8")
+    elif fault := file_name_fault(name, _FILE_NAME_LENGTH_MAX):
+        yield Found(name, None, f"its name {fault}")
     elif entry.is_dir(follow_symlinks=False):
-        if level >= FILE_PATH_LEVELS_MAX:
-            yield Found(name, None, f"folders deeper than {FILE_PATH_LEVELS_MAX} levels")
-            return
-        try:
-            waiting.append(
-                (name + "/", open_beneath(parent, entry.name, os.O_RDONLY | os.O_DIRECTORY), level + 1)
-            )
-        except OSError as error:
-            yield Found(name, None, f"cannot be opened: {error.strerror}")
+        waiting.append(name)
     elif entry.is_file(follow_symlinks=False):
         held = entry.stat(follow_symlinks=False)
         yield Found(name, Mark(held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns))

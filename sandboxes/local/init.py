@@ -90,7 +90,7 @@ class Init:
 
     def receive(self) -> None:
         """Take orders off the socket; its end is ours."""
-        data, ancillary, _, _ = self.control.recvmsg(65536, 1024)
+        data, ancillary, _, _ = self.control.recvmsg(65536, 1024, _socket.MSG_CMSG_CLOEXEC)
         if not data:
             os._exit(0)
         for level, kind, packed in ancillary:

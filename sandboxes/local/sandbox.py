@@ -41,6 +41,7 @@ class _Command:
     env: dict[str, str]
     folder: str
     timeout_s: float
+    """For all commands of the stage together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,6 +82,7 @@ class LocalSandbox:
         self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
         self._before: Sequence[files.Found] = ()
         self._began = 0.0
+        self._stage_began: dict[Stage, float] = {}
         self._stopped: StopReason | None = None
         self._ended: Ended | None = None
         self._over = False
@@ -159,7 +161,7 @@ class LocalSandbox:
             raise self._refusal(error, steps.file_name) from error
         self._before = await asyncio.to_thread(files.find_files, self._guest.data_fd)
         self._stdin.prepend(program.stdin, eof=not program.keep_stdin_open)
-        await self._joined
+        await self._limited()
         base = {**self._environment(), **steps.env}
         timeout_s = self._limits.timeout_s
         build = [
@@ -178,6 +180,15 @@ class LocalSandbox:
             _Command(stage="run", argv=steps.run, env=env, folder=DATA_FOLDER, timeout_s=timeout_s),
         ]
 
+    async def _limited(self) -> None:
+        """Wait until the control group holds it."""
+        try:
+            await self._joined
+        except OSError as error:
+            raise SandboxFailed(
+                f"The sandbox cannot be put into its control group: {error.strerror}."
+            ) from error
+
     def _environment(self) -> dict[str, str]:
         return {
             "PATH": self._config.path,
@@ -190,7 +201,7 @@ class LocalSandbox:
     async def _run_command(self, command: _Command) -> AsyncGenerator[OutputFrame, None]:
         """Run one command to its end; yields what it writes."""
         self._ended = None
-        pipes = _Pipes(with_stdin=command.stage == "run")
+        pipes = _open_pipes(with_stdin=command.stage == "run")
         try:
             ended = await self._guest.control.start(self._order(command), pipes.theirs)
         finally:
@@ -198,7 +209,8 @@ class LocalSandbox:
         if command.stage == "run":
             self._stdin.open(pipes.stdin)
         pump = Pump(pipes.stdout, pipes.stderr, self._budget)
-        timer = self._loop.call_later(command.timeout_s, self._stop, "timed_out")
+        began = self._stage_began.setdefault(command.stage, self._loop.time())
+        timer = self._loop.call_at(began + command.timeout_s, self._stop, "timed_out")
         try:
             async for frame in pump.frames(ended):
                 if self._budget.is_flooded:
@@ -305,10 +317,19 @@ class LocalSandbox:
         if self._last_resort:
             self._last_resort.cancel()
         await asyncio.wait([self._joined])
+        if not self._joined.cancelled():
+            self._joined.exception()  # told by `run`, if it came to that
         await self._guest.close()
         if self._group:
             await asyncio.to_thread(self._group.remove)
         self._on_close(self)
+
+
+def _open_pipes(*, with_stdin: bool) -> "_Pipes":
+    try:
+        return _Pipes(with_stdin=with_stdin)
+    except OSError as error:
+        raise SandboxFailed(f"No pipes can be made: {error.strerror}.") from error
 
 
 class _Pipes:

@@ -64,13 +64,11 @@ def signal_name(number: int) -> str:
 
 
 def _outcome(code: int, around: Circumstances) -> Outcome:
-    if around.out_of_memory and code != 0:
-        return "out_of_memory"
-    if code >= 0:
-        return "exited"
     if code == -signal.SIGKILL and around.stopped in ("timed_out", "cancelled"):
         return "timed_out" if around.stopped == "timed_out" else "cancelled"
-    return "killed"
+    if around.out_of_memory and code != 0 and around.stopped is None:
+        return "out_of_memory"
+    return "exited" if code >= 0 else "killed"
 
 
 def _sentence(outcome: Outcome, code: int, around: Circumstances) -> str:
