@@ -90,7 +90,8 @@ class Control:
         self._sending = True
         try:
             sent = socket.send_fds(self._socket, [line], list(fds))
-            await self._loop.sock_sendall(self._socket, line[sent:])
+            if sent < len(line):  # sending nothing fails if a quick program has hung up by now
+                await self._loop.sock_sendall(self._socket, line[sent:])
         except OSError as error:
             self._settle(SandboxFailed(f"The sandbox takes no orders: {error.strerror}."))
         finally:
