@@ -48,6 +48,9 @@ class Demo:
             yield from sse(stream)
 
 
+Step = Callable[[Demo], None]
+
+
 def main() -> int:
     """Run every step; return 1 if any failed."""
     signal.signal(signal.SIGALRM, _too_slow)
@@ -55,17 +58,21 @@ def main() -> int:
     began = time.monotonic()
     with tempfile.TemporaryDirectory(prefix="millrace-demo-") as folder, Service(Path(folder)) as service:
         try:
-            say(service.wait_until_ready())
-            with httpx.Client(base_url=service.url, headers={"x-api-key": KEY}, timeout=60) as http:
-                failed = [step for step in STEPS if not shown(step, Demo(service, http))]
-        finally:
-            signal.alarm(0)
-            if sys.exc_info()[0]:
-                say(f"\nThe service said last:\n{service.log_tail()}")
+            failed = walk_through(service)
+        except (RuntimeError, TimeoutError) as error:
+            say(f"FAILED: {error}")
+            failed = STEPS
         if failed:
             say(f"\nThe service said last:\n{service.log_tail()}")
     say(f"\n{len(STEPS) - len(failed)} of {len(STEPS)} steps held, in {time.monotonic() - began:.0f} s.")
     return 1 if failed else 0
+
+
+def walk_through(service: Service) -> list[Step]:
+    """Run every step; return those of which something did not hold."""
+    say(service.wait_until_ready())
+    with httpx.Client(base_url=service.url, headers={"x-api-key": KEY}, timeout=60) as http:
+        return [step for step in STEPS if not shown(step, Demo(service, http))]
 
 
 def run_and_wait(demo: Demo) -> None:
@@ -182,7 +189,7 @@ def stop_everything(demo: Demo) -> None:
     check(status == 0 and not left, "all of it is gone")
 
 
-STEPS: list[Callable[[Demo], None]] = [
+STEPS: list[Step] = [
     run_and_wait,
     watch_lines_arrive,
     publish_without_http,
@@ -194,7 +201,7 @@ STEPS: list[Callable[[Demo], None]] = [
 ]
 
 
-def shown(step: Callable[[Demo], None], demo: Demo) -> bool:
+def shown(step: Step, demo: Demo) -> bool:
     """Run one step; return whether all it claims held."""
     say(f"\n{emphasis(step.__doc__ or step.__name__)}")
     try:
