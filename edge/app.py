@@ -19,6 +19,7 @@ from edge.config import EdgeConfig
 from edge.control import Control
 from edge.errors import PASS_ON, Errors
 from edge.executions import Executions
+from edge.file_references import FindsFiles
 from edge.health import HealthRoutes
 from edge.keys import Keyring
 from edge.languages import Languages
@@ -27,7 +28,6 @@ from edge.paths import Paths
 from edge.request_id import RequestId
 from infra.errors import Misconfigured
 from infra.settings.model import Settings
-from infra.stores.files import FileStore
 from infra.stores.presence import Presence
 from streams.protocol import Publisher
 
@@ -37,7 +37,7 @@ class Stores:
     """What the edge looks things up in. Without a file store no request may refer to stored files."""
 
     presence: Presence
-    files: FileStore | None = None
+    files: FindsFiles | None = None
 
 
 def config_of(settings: Settings) -> EdgeConfig:

@@ -12,12 +12,11 @@ from edge.body import read_body
 from edge.compatible_answer import compatible_answer
 from edge.compatible_command import compatible_command
 from edge.config import EdgeConfig
-from edge.file_references import check_references
+from edge.file_references import FindsFiles, check_references
 from edge.refusals import refuse
 from edge.responses import json_response
 from edge.transcript import Transcript
 from edge.waiting import first_ending, take_in
-from infra.stores.files import FileStore
 from schemas.commands import CancelExecution, RunCode
 from schemas.digest import digest_of
 from schemas.ids import ExecutionId
@@ -32,7 +31,7 @@ class Compatible:
         config: EdgeConfig,
         publisher: Publisher,
         back_pressure: BackPressure,
-        files: FileStore | None,
+        files: FindsFiles | None,
         now: Callable[[], datetime],
     ) -> None:
         self._config = config

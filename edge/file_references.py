@@ -1,14 +1,20 @@
 """Files that a request refers to must be there, and the asking tenant's, before anything is published."""
 
-from typing import Literal
+from typing import Literal, Protocol
 
 from edge.refusals import refuse
-from infra.stores.files import FileStore
 from schemas.commands import RunCode
-from schemas.ids import is_opaque_id
+from schemas.ids import FileId, SessionId, TenantId, is_opaque_id
 
 
-async def check_references(files: FileStore | None, command: RunCode, refused_as: Literal[403, 422]) -> None:
+class FindsFiles(Protocol):
+    """As much of a file store as it takes to check a reference."""
+
+    async def find(self, owner: TenantId, session_id: SessionId, file_id: FileId) -> object | None:
+        """Return a file of `owner`, or None. Raises `Unavailable`."""
+
+
+async def check_references(files: FindsFiles | None, command: RunCode, refused_as: Literal[403, 422]) -> None:
     """Raise `Refusal` for the first reference that names no stored file of the command's tenant.
 
     A file of another tenant is refused in the same words as one that never was. Without a store there
