@@ -26,7 +26,7 @@ public class Modes {
             }
             case "loop" -> {
                 System.out.println("before");
-                while (true) Thread.onSpinWait();
+                while (true) Thread.sleep(10);
             }
             case "file" -> Files.writeString(Path.of("out.txt"), "made here\n");
         }

@@ -1,6 +1,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 static int is(const char *mode, const char *name) { return strcmp(mode, name) == 0; }
 
@@ -25,7 +26,7 @@ int main(int argc, char **argv) {
         }
     if (is(mode, "loop")) {
         puts("before");
-        for (volatile int i = 0;; i++) {}
+        for (;;) usleep(10000);
     }
     if (is(mode, "file")) {
         FILE *file = fopen("out.txt", "w");

@@ -2,6 +2,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <string>
+#include <thread>
 #include <vector>
 
 int main(int argc, char **argv) {
@@ -21,7 +22,7 @@ int main(int argc, char **argv) {
         for (std::vector<std::vector<char>> kept;;) kept.emplace_back(16 << 20, 'x');
     if (mode == "loop") {
         std::cout << "before\n";
-        for (volatile bool on = true; on;) {}
+        for (;;) std::this_thread::sleep_for(std::chrono::milliseconds(10));
     }
     if (mode == "file") std::ofstream("out.txt") << "made here\n";
 }

@@ -1,4 +1,5 @@
 import core.stdc.stdlib : abort, exit, malloc;
+import core.thread : msecs, Thread;
 import core.volatile : volatileStore;
 import std.array : join;
 import std.file : write;
@@ -34,8 +35,7 @@ void main(string[] args) {
             }
         case "loop":
             writeln("before");
-            ubyte spin;
-            for (;;) volatileStore(&spin, cast(ubyte) 1);
+            for (;;) Thread.sleep(10.msecs);
         case "file":
             write("out.txt", "made here\n");
             break;

@@ -3,7 +3,6 @@ program modes
   implicit none
   character(len=100) :: mode, text
   integer :: i, status
-  integer, volatile :: spin
   integer(1), pointer :: block(:)
 
   call get_command_argument(1, mode)
@@ -40,7 +39,7 @@ program modes
   case ('loop')
     print '(a)', 'before'
     do
-      spin = 1
+      call sleep(1)
     end do
   case ('file')
     open (10, file='out.txt')

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 )
 
 func main() {
@@ -40,6 +41,7 @@ func main() {
 	case "loop":
 		fmt.Println("before")
 		for {
+			time.Sleep(10 * time.Millisecond)
 		}
 	case "file":
 		os.WriteFile("out.txt", []byte("made here\n"), 0o644)

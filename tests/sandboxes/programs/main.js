@@ -24,7 +24,7 @@ switch (mode) {
     for (const kept = []; ; ) kept.push(Buffer.alloc(16 << 20, 1));
   case "loop":
     console.log("before");
-    for (;;);
+    for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   case "file":
     fs.writeFileSync("out.txt", "made here\n");
 }

@@ -25,7 +25,7 @@ switch ($mode) {
         while (true) $kept[] = str_repeat('x', 16 << 20);
     case 'loop':
         echo "before\n";
-        while (true);
+        while (true) usleep(10000);
     case 'file':
         file_put_contents('out.txt', "made here\n");
 }

@@ -1,5 +1,6 @@
 import os
 import sys
+import time
 
 mode, *rest = sys.argv[1:]
 if mode == "echo":
@@ -25,7 +26,7 @@ elif mode == "memory":
 elif mode == "loop":
     print("before")
     while True:
-        pass
+        time.sleep(0.01)
 elif mode == "file":
     with open("out.txt", "w") as file:
         file.write("made here\n")

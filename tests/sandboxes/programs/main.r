@@ -13,7 +13,7 @@ switch(args[1],
   },
   loop = {
     cat("before\n")
-    while (TRUE) {}
+    while (TRUE) Sys.sleep(0.01)
   },
   file = cat("made here\n", file = "out.txt")
 )

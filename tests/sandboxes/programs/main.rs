@@ -27,7 +27,7 @@ fn main() {
         "loop" => {
             println!("before");
             loop {
-                std::hint::spin_loop();
+                std::thread::sleep(std::time::Duration::from_millis(10));
             }
         }
         "file" => std::fs::write("out.txt", "made here\n").unwrap(),

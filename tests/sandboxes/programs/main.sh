@@ -9,6 +9,6 @@ case $mode in
     unicode) echo "žluťoučký 🐎 漢字" ;;
     lines) for number in {1..200}; do echo "line $number"; done ;;
     memory) kept=xxxxxxxxxxxxxxxx; while true; do kept+=$kept; done ;;
-    loop) echo before; while true; do :; done ;;
+    loop) echo before; while true; do sleep 0.01; done ;;
     file) echo "made here" >out.txt ;;
 esac

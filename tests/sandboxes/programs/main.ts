@@ -42,7 +42,7 @@ switch (mode) {
     for (const kept: Buffer[] = []; ; ) kept.push(Buffer.alloc(16 << 20, 1));
   case Mode.Loop:
     console.log("before");
-    for (;;);
+    for (;;) Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 10);
   case Mode.File:
     fs.writeFileSync("out.txt", "made here\n");
 }
