@@ -1,5 +1,6 @@
 """Supervisors run in a process of their own: they fork, and must not do so inside the test runner."""
 
+import socket
 import subprocess
 import sys
 import time
@@ -18,6 +19,14 @@ def wait_until(condition: Callable[[], object], what: str, timeout_s: float = 20
     while not condition():
         assert time.monotonic() < deadline, f"waited {timeout_s} s for: {what}"
         time.sleep(0.01)
+
+
+def has_ended(process: psutil.Process) -> bool:
+    """Whether it is gone, or dead and only not yet reaped by whoever inherited it."""
+    try:
+        return process.status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 class Scripted:
@@ -66,3 +75,11 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Scripted]]:
         if scripted.process.poll() is None:
             scripted.process.kill()
             scripted.process.wait()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port of 127.0.0.1 that nobody listened on a moment ago."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

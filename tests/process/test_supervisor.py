@@ -5,10 +5,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 
 from infra.process.child import Backoff
+from tests.process.conftest import has_ended
 
 PRELUDE = """
 import os, signal, sys, time
@@ -34,14 +34,6 @@ def run(*specs): sys.exit(Supervisor(specs, tell).run())
 """
 
 Start = Callable[[str], Any]
-
-
-def has_ended(process: psutil.Process) -> bool:
-    """Whether it is gone, or dead and only not yet reaped by whoever inherited it."""
-    try:
-        return process.status() == psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return True
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
