@@ -8,6 +8,7 @@ does no harm. Connections are never more than `connections_max`; whoever needs o
 
 import asyncio
 import contextlib
+import socket
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -83,8 +84,12 @@ class RedisConfig:
     """Before every key."""
     connections_max: int = 64
     connect_timeout_s: float = 2.0
-    socket_timeout_s: float = 5.0
-    """A server that is silent for so long is away. Blocking commands must block for less."""
+    socket_timeout_s: float | None = 5.0
+    """A server that is silent for so long is away; blocking commands must block for less. None leaves it
+    to the caller to bound every wait: faster, and on Python 3.11 no cancellation is ever swallowed by a
+    timeout around the write. A vanished host is noticed all the same, by the kernel."""
+    connection_wait_s: float = 5.0
+    """How long a command waits for one of `connections_max`."""
 
     def where(self) -> str:
         """Return where this looks for Redis, for logs and errors: no user, no password."""
@@ -137,6 +142,22 @@ def _retry() -> Retry:
     return Retry(backoff, retries=4, supported_errors=AWAY[:3])
 
 
+_KEEPALIVE: dict[str, Any] = {
+    "socket_keepalive": True,
+    "socket_keepalive_options": {
+        getattr(socket, name): value
+        for name, value in (
+            ("TCP_KEEPIDLE", 3),
+            ("TCP_KEEPINTVL", 1),
+            ("TCP_KEEPCNT", 3),
+            ("TCP_USER_TIMEOUT", 6000),
+        )
+        if hasattr(socket, name)
+    },
+}
+"""The kernel gives up on a host that answers nothing for about six seconds (tcp(7))."""
+
+
 def _options(config: RedisConfig) -> dict[str, Any]:
     """Return what every connection of every mode has in common."""
     return {
@@ -159,9 +180,9 @@ def _standalone(config: RedisConfig) -> Redis:
     if config.tls and options["connection_class"] is SSLConnection:
         options |= config.tls.options()
     if options["connection_class"] is not UnixDomainSocketConnection:
-        options["socket_keepalive"] = True
+        options |= _KEEPALIVE
     pool = BlockingConnectionPool(
-        max_connections=config.connections_max, timeout=config.socket_timeout_s, **options
+        max_connections=config.connections_max, timeout=config.connection_wait_s, **options
     )
     return Redis.from_pool(pool)
 
@@ -174,6 +195,7 @@ def _cluster(config: RedisConfig) -> RedisCluster:
         startup_nodes=[ClusterNode(host, port) for host, port in config._nodes()],
         max_connections=config.connections_max,
         require_full_coverage=False,
+        **_KEEPALIVE,
         **options,
     )
 
@@ -190,6 +212,7 @@ def _sentinel(config: RedisConfig) -> Redis:
         sentinel_kwargs={"protocol": 2} | timeouts | credentials | tls,
         db=config.db,
         max_connections=config.connections_max,
+        **_KEEPALIVE,
         **_options(config),
         **tls,
     )

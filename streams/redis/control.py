@@ -13,7 +13,7 @@ from streams.protocol import Control
 from streams.redis.link import Backoff, Link, body_of
 from streams.redis.scripts import BURY_ONCE, DEPOSIT
 
-BLOCK_MS = 2000
+BLOCK_S = 2.0
 COMMANDS_MAX = 1000
 """How many commands one execution's mail holds."""
 BURIED_MS = 3_600_000
@@ -47,8 +47,9 @@ class ControlReader:
         return bytes(newest[0][0]) if newest else b"0-0"
 
     async def _take(self, last: bytes) -> bytes:
-        answer = await self._link.call(
-            "XREAD", "COUNT", 100, "BLOCK", BLOCK_MS, "STREAMS", self._stream, last
+        answer = await self._link.block(
+            *("XREAD", "COUNT", 100, "BLOCK", round(BLOCK_S * 1000), "STREAMS", self._stream, last),
+            seconds=BLOCK_S,
         )
         for _, entries in answer or ():
             for entry, fields in entries:

@@ -25,7 +25,7 @@ RECHECK_S = 5.0
 """A follower that heard nothing for so long looks into the log."""
 WATCH_MS = 30_000
 """How long an inbox is told of an execution after its follower last asked for it."""
-BLOCK_MS = 2000
+BLOCK_S = 2.0
 
 
 class Follower:
@@ -174,7 +174,10 @@ class Inbox:
                     self._doubt()
 
     async def _take(self, last: bytes) -> bytes:
-        answer = await self._link.call("XREAD", "COUNT", 256, "BLOCK", BLOCK_MS, "STREAMS", self.key, last)
+        answer = await self._link.block(
+            *("XREAD", "COUNT", 256, "BLOCK", round(BLOCK_S * 1000), "STREAMS", self.key, last),
+            seconds=BLOCK_S,
+        )
         for _, entries in answer or ():
             for entry, fields in entries:
                 last = entry

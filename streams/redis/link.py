@@ -3,9 +3,10 @@
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
-from redis.exceptions import ResponseError
+from redis import exceptions as redis_errors
 
 from infra.errors import Unavailable
 from infra.redis import AWAY, RedisConfig, build_redis, reaching
@@ -17,8 +18,9 @@ from streams.topology import DATA, Topology
 
 T = TypeVar("T")
 
-ANSWER_WITHIN_S = 4.0
-"""How long a front door waits for the broker before it says so."""
+SILENT_S = 4.0
+"""A broker that does not answer for so long is away."""
+
 INBOX_ENTRIES_MAX = 10_000
 INBOX_MS = 60_000
 """An inbox nobody was told of again expires."""
@@ -31,7 +33,8 @@ class Link:
         self.config = config
         self.policy = policy
         self.topology = Topology(config.prefix)
-        self.client = build_redis(config)
+        # Every wait is bounded here, so that no timeout of the client's own is needed on top.
+        self.client = build_redis(replace(config, socket_timeout_s=None))
         self.reach = "slot" if config.mode == "cluster" else "all"
         """What one script may touch: everything on one server, one slot on a cluster."""
 
@@ -63,6 +66,14 @@ class Link:
         """Run one command."""
         return await self.client.execute_command(*command)
 
+    async def block(self, *command: Argument, seconds: float) -> Any:
+        """Run one command that blocks for at most `seconds`. Raises redis-py's `TimeoutError` well after."""
+        try:
+            async with asyncio.timeout(seconds + SILENT_S):
+                return await self.call(*command)
+        except TimeoutError:
+            raise redis_errors.TimeoutError(f"no answer within {seconds + SILENT_S} s") from None
+
     async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> None:
         """Put one entry on a stream, which keeps about `entries_max` of the newest (0: all)."""
         bound = ("MAXLEN", "~", entries_max) if entries_max else ()
@@ -71,7 +82,7 @@ class Link:
 
     async def answer(self, operation: Awaitable[T]) -> T:
         """Return what `operation` does. Raises `Unavailable` after a few seconds."""
-        async with reaching(self.config, ANSWER_WITHIN_S):
+        async with reaching(self.config, SILENT_S):
             return await operation
 
     async def persist(self, operation: Callable[[], Awaitable[T]]) -> T:
@@ -84,7 +95,7 @@ class Link:
         backoff = Backoff(self.config)
         while True:
             try:
-                async with asyncio.timeout_at(give_up_at):
+                async with asyncio.timeout_at(min(give_up_at, clock() + SILENT_S)):
                     return await operation()
             except AWAY as error:
                 if clock() >= give_up_at:
@@ -126,7 +137,7 @@ class Backoff:
 
 def is_missing_group(error: BaseException) -> bool:
     """Whether the consumer group is not there: never made, or flushed away."""
-    return isinstance(error, ResponseError) and "NOGROUP" in str(error)
+    return isinstance(error, redis_errors.ResponseError) and "NOGROUP" in str(error)
 
 
 def body_of(fields: Mapping[bytes, bytes] | None) -> bytes | None:

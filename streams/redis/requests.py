@@ -13,7 +13,7 @@ from streams.redis.link import Backoff, Link, body_of, is_missing_group
 from streams.redis.scripts import SWEEP
 from streams.topology import HANDLERS_GROUP
 
-BLOCK_MS = 2000
+BLOCK_S = 2.0
 CONSUMER_FORGOTTEN_AFTER_S = 3600.0
 BODYLESS = "The entry has no field `data`."
 
@@ -63,15 +63,16 @@ class RequestsReader:
             self._reclaim_at = self._now() + self._link.policy.heartbeat_s
             if not self._intake.free:
                 return
-        entries = await self._read(">", BLOCK_MS)
+        entries = await self._read(">", BLOCK_S)
         for entry, fields in entries:
             self._newest = entry
             await self._hand_out(entry, fields, 1)
 
-    async def _read(self, after: str, block_ms: int) -> list[tuple[str, Fields]]:
-        answer = await self._link.call(
+    async def _read(self, after: str, block_s: float) -> list[tuple[str, Fields]]:
+        answer = await self._link.block(
             *("XREADGROUP", "GROUP", HANDLERS_GROUP, self._consumer, "COUNT", max(1, self._intake.free)),
-            *("BLOCK", block_ms, "STREAMS", self._stream, after),
+            *("BLOCK", round(block_s * 1000), "STREAMS", self._stream, after),
+            seconds=block_s,
         )
         return [(entry.decode(), fields) for _, entries in answer or () for entry, fields in entries]
 
@@ -107,7 +108,7 @@ class RequestsReader:
 
     async def _unbegun(self) -> list[tuple[str, Fields]]:
         """Return entries that came with the very last read, which was cancelled."""
-        return await self._read(self._newest, 1)
+        return await self._read(self._newest, 0.001)
 
     async def _sweep(self, leaving: str) -> None:
         idle_ms = round(max(CONSUMER_FORGOTTEN_AFTER_S, 10 * self._link.policy.lease_s) * 1000)
