@@ -15,7 +15,7 @@ class LocalConfig:
     """Off: do without them even where they could be used."""
     disk_bytes_max: int = 256 * MIB
     """Size of each writable place in a sandbox, and of the largest file. Held in memory."""
-    flood_bytes_max: int = 1024 * MIB
+    flood_bytes_max: int = 256 * MIB
     """How much output beyond its limit is counted and dropped before the program is killed."""
     uid_first: int = 58_000
     """As root, sandboxes run as one of `uids` user ids from here on, which nobody else should use."""

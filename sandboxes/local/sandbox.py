@@ -13,7 +13,7 @@ from infra.errors import RequestRefused
 from sandboxes.languages import Recipe
 from sandboxes.local import files
 from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER
-from sandboxes.local.cgroups import Group, GroupUsage
+from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupUsage
 from sandboxes.local.changes import compare
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.control import Ended
@@ -238,10 +238,10 @@ class LocalSandbox:
             "NOFILE": limits.open_files_max,
             "FSIZE": self._config.disk_bytes_max,
             "MEMLOCK": _MEMLOCK_BYTES,
-            # counted for each user namespace, so for this sandbox alone; process 1 is in it
-            "NPROC": limits.pids_max + 1,
         }
         if self._group is None:
+            # counted for each user namespace, so for this sandbox alone; process 1 is in it
+            rlimits["NPROC"] = limits.pids_max + INIT_PROCESSES
             rlimits["DATA"] = max(limits.memory_bytes_max * _DATA_FACTOR, _DATA_BYTES_MIN)
         return {
             "argv": command.argv,

@@ -1,0 +1,149 @@
+"""Nothing stays: after many executions, after a close, after the service was killed with -9."""
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from sandboxes.fake_script import End, Put, Write
+from sandboxes.local.cgroups import own_places
+from tests.sandboxes.bodies import Body, Find, standing
+
+ROOT = Path(__file__).parents[2]
+
+
+def descendants(pid: int) -> list[int]:
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [each for child in map(int, children) for each in (child, *descendants(child))]
+
+
+def groups(owner: int) -> list[str]:
+    """Return the control groups that process `owner` made."""
+    tops = {place.top for place in own_places().values()}
+    return [str(path) for top in tops for path in top.rglob("millrace-*") if f"-{owner}-" in path.name]
+
+
+def belongings() -> dict[str, object]:
+    """Return what this process holds of the system."""
+    return {
+        "descriptors": Counter(map(_target, Path("/proc/self/fd").iterdir())),
+        "processes": descendants(os.getpid()),
+        "mounts": len(Path("/proc/self/mounts").read_text().splitlines()),
+        "groups": groups(os.getpid()),
+    }
+
+
+def _target(fd: Path) -> str:
+    try:
+        return str(fd.readlink()).split(":")[0]
+    except OSError:
+        return "the listing itself"
+
+
+async def test_200_executions_in_a_row_leave_nothing(local: Body) -> None:
+    await local.steps(Write("warm up"))
+    before = belongings()
+    for number in range(200):
+        result = await local.steps(Write("x"), Put("f.txt", "y"), End(number % 3))
+        assert (result.exit.exit_code, result.stdout) == (number % 3, b"x")
+    assert belongings() == before
+
+
+async def test_20_executions_at_once_leave_nothing(local: Body) -> None:
+    await asyncio.gather(*(local.steps(Write("warm up")) for _ in range(20)))
+    before = belongings()
+    for _ in range(3):
+        await asyncio.gather(*(local.steps(Write("x"), End(1)) for _ in range(20)))
+    assert belongings() == before
+
+
+async def test_closing_all_ends_what_runs(toolchains: Find) -> None:
+    sandboxes = await standing("tier-B", toolchains)
+    body = Body("tier-B", sandboxes)
+    before = belongings()
+    running = [asyncio.create_task(body.run("import time; time.sleep(1000)")) for _ in range(3)]
+    await until(lambda: len(descendants(os.getpid())) >= 9)
+    await sandboxes.close()
+    await asyncio.gather(*running, return_exceptions=True)
+    assert belongings() == before
+
+
+async def test_an_acquire_that_is_given_up_leaves_nothing(local: Body) -> None:
+    await local.steps(Write("warm up"))
+    before = belongings()
+    for delay_s in (0.0, 0.001, 0.005, 0.01, 0.02):
+        acquiring = asyncio.ensure_future(local.acquire())
+        await asyncio.wait([acquiring], timeout=delay_s)
+        acquiring.cancel()
+        await asyncio.wait([acquiring])
+        if not acquiring.cancelled():
+            await acquiring.result().close()
+    assert belongings() == before
+
+
+@pytest.mark.parametrize("tier", ["tier-A", "tier-B"])
+async def test_a_service_killed_with_9_leaves_no_guest_and_a_successor_clears_its_groups(
+    tier: str, toolchains: Find
+) -> None:
+    await (await standing(tier, toolchains)).close()
+    service = subprocess.Popen(  # noqa: ASYNC220 - nothing else waits meanwhile
+        [sys.executable, __file__, tier],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert service.stdout
+        said = await asyncio.to_thread(service.stdout.readline)
+        assert json.loads(said) == "running"
+        guests = descendants(service.pid)
+        assert len(guests) >= 6, "bubblewrap, process 1 and a program, twice"
+        assert bool(groups(service.pid)) == (tier == "tier-A")
+    finally:
+        service.send_signal(signal.SIGKILL)
+        service.wait()
+        service.stdout.close()
+    await until(lambda: not any(Path(f"/proc/{pid}").exists() for pid in guests))
+    successor = await standing(tier, toolchains)
+    assert groups(service.pid) == []
+    await successor.close()
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.01)
+
+
+async def _serve(tier: str) -> None:
+    """Be the service: two programs that ignore everything, until somebody kills us."""
+    from sandboxes.toolchains import find_toolchains
+
+    sandboxes = await standing(tier, lambda uid: find_toolchains(uid, Path("/nonexistent")))
+    body = Body(tier, sandboxes)
+    heard = 0
+    code = "trap '' TERM HUP INT; setsid sleep 1000 & echo up; wait; sleep 1000"
+
+    async def one() -> None:
+        nonlocal heard
+        from sandboxes.protocol import Program
+
+        sandbox = await body.acquire("bash", timeout_s=1000)
+        async for _ in sandbox.run(Program(code)):
+            heard += 1
+            if heard == 2:
+                print(json.dumps("running"), flush=True)
+
+    await asyncio.gather(one(), one())
+
+
+if __name__ == "__main__":
+    asyncio.run(_serve(sys.argv[1]))
