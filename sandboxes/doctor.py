@@ -1,7 +1,7 @@
 """What this machine can run and what it lacks, each thing with the command that mends it."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -61,7 +61,7 @@ async def examine(sandboxes: Sandboxes, caches: Path) -> Diagnosis:
     try:
         await sandboxes.start()
         info = sandboxes.info()
-        walls = tuple(_walls(info))
+        walls = tuple(_walls(info, {toolchain.note for toolchain in toolchains.values()}))
         languages = info.languages
     except Misconfigured as error:
         walls = (Finding("sandbox", "isolation", "missing", TIERS["E"], str(error)),)
@@ -72,11 +72,13 @@ async def examine(sandboxes: Sandboxes, caches: Path) -> Diagnosis:
     return Diagnosis((*walls, *spoken, _guest(toolchains["py"], caches)))
 
 
-def _walls(info: SandboxesInfo) -> Iterator[Finding]:
+def _walls(info: SandboxesInfo, said_elsewhere: Collection[str]) -> Iterator[Finding]:
     if info.tier is not None:
         state: State = "good" if info.tier == "A" else "could_be_better"
         yield Finding("sandbox", f"tier {info.tier}", state, TIERS[info.tier])
     for note in info.notes:
+        if note in said_elsewhere:
+            continue
         yield Finding("sandbox", "host", "could_be_better", "", note)
 
 
