@@ -106,9 +106,10 @@ async def test_a_silent_failure_is_said_in_stderr_too(house: Any) -> None:
     assert told["stderr"] == "The program exited with status 3.\n"
 
 
-async def test_dropped_output_is_said_in_stderr(make_house: Any) -> None:
+@pytest.mark.parametrize(("room", "kept", "dropped"), [(7, "12345é", 105), (6, "12345", 107), (0, "", 112)])
+async def test_dropped_output_is_said_in_stderr(make_house: Any, room: int, kept: str, dropped: int) -> None:
     """What the handler dropped and what this edge did not keep, in one number; no character is cut."""
-    house = await make_house(output_bytes_max=7)
+    house = await make_house(output_bytes_max=room)
 
     async def flood(act: Any) -> None:
         await act.start()
@@ -118,8 +119,8 @@ async def test_dropped_output_is_said_in_stderr(make_house: Any) -> None:
 
     house.handler.scripts["flood"] = flood
     told = (await house.client.post("/exec", json={"lang": "py", "code": "flood"})).json()
-    assert told["stdout"] == "12345é"
-    assert told["stderr"] == "Output was cut: 105 bytes after the limit were dropped.\n"
+    assert told["stdout"] == kept
+    assert told["stderr"] == f"Output was cut: {dropped} bytes after the limit were dropped.\n"
 
 
 async def test_bytes_that_are_no_text_are_replaced(house: Any) -> None:

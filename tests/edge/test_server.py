@@ -70,6 +70,8 @@ async def test_a_client_that_leaves_a_synchronous_run_cancels_it_or_not(
     await started.wait()
     writer.close()
     await writer.wait_closed()
+    while "millrace_http_requests_open 1.0" not in (await house.client.get("/metrics")).text:
+        pass  # until the edge has noticed, and only this question is open
     finish.set()
     execution_id = house.handler.seen[0].id
     view = await house.client.get(f"/executions/{execution_id}", headers={"prefer": "wait=10"})
