@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-EXPECTED = frozenset(
-    """
+_EXPECTED = """
     PIL bs4 cloudpickle dateutil docx jinja2 lxml lz4 markdown matplotlib networkx numpy openpyxl pandas
     pptx pypdf pytz regex reportlab requests scipy seaborn sklearn statsmodels sympy tabulate tqdm xlrd
     xlsxwriter yaml
-    """.split()
-)
+"""
+EXPECTED = frozenset(_EXPECTED.split())
 """The modules of the guest environment by the names they are imported by (infra/guest/requirements.in)."""
 
 
