@@ -24,6 +24,7 @@ from edge.health import HealthRoutes
 from edge.keys import Keyring
 from edge.languages import Languages
 from edge.metrics import CountRequests, Metrics
+from edge.openapi import OpenApi
 from edge.paths import Paths
 from edge.request_id import RequestId
 from infra.errors import Misconfigured
@@ -118,6 +119,7 @@ def _routes(
     executions = Executions(config, publisher, back_pressure, stores.files, closing)
     control = Control(config, publisher)
     health = HealthRoutes(publisher, stores.presence, config.health_timeout_s, closing)
+    documents = [Route("/openapi.json", OpenApi(config.key_header).show, methods=["GET"])]
     return [
         Route("/exec", compatible.run, methods=["POST"]),
         Route("/executions", executions.submit, methods=["POST"]),
@@ -131,6 +133,7 @@ def _routes(
         Route("/health/ready", health.ready, methods=["GET"]),
         Route("/health/detailed", health.detailed, methods=["GET"]),
         Route("/metrics", metrics.show, methods=["GET"]),
+        *(documents if config.docs else ()),
     ]
 
 

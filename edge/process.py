@@ -50,7 +50,8 @@ async def _serve(settings: Settings, listener: socket.socket | None) -> None:
         redis_config(settings), DeliveryPolicy(**settings.delivery_policy()), consumer=name
     )
     redis = build_redis(redis_config(settings))
-    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), file_store(settings))
+    files = file_store(settings, redis)
+    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files)
     app = create_app(config_of(settings), transport, stores, closing=closing, now=_now)
     starting = asyncio.create_task(transport.start())
     try:
@@ -59,6 +60,7 @@ async def _serve(settings: Settings, listener: socket.socket | None) -> None:
     finally:
         starting.cancel()
         await transport.close()
+        await files.aclose()
         await redis.aclose()
         log.info("edge_stopped")
 

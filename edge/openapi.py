@@ -1,0 +1,134 @@
+"""`GET /openapi.json`: the routes and their words, generated from the Structs that are really used."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+from starlette.requests import Request
+from starlette.responses import Response
+
+from infra.version import VERSION
+from schemas.commands import RunCode
+from schemas.compatible import CompatibleAnswer, CompatibleRun
+from schemas.http import (
+    Accepted,
+    DetailedHealthView,
+    ErrorBody,
+    ExecutionView,
+    HealthView,
+    InputBody,
+    LanguagesView,
+    ToolResultsBody,
+)
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """One route with one method. `answers` are the good ones; None is an answer that is no JSON."""
+
+    method: str
+    path: str
+    does: str
+    answers: Mapping[int, type[msgspec.Struct] | None]
+    body: type[msgspec.Struct] | None = None
+    open: bool = False
+
+
+OPERATIONS = (
+    Operation("post", "/exec", "Run code and wait for its end.", {200: CompatibleAnswer}, CompatibleRun),
+    Operation(
+        "post",
+        "/executions",
+        "Submit an execution; wait with `Prefer: wait=N`, or stream with `Accept: text/event-stream`.",
+        {200: ExecutionView, 202: Accepted},
+        RunCode,
+    ),
+    Operation("get", "/executions/{id}", "An execution as far as it has come.", {200: ExecutionView}),
+    Operation("delete", "/executions/{id}", "Cancel an execution.", {202: Accepted}),
+    Operation(
+        "get",
+        "/executions/{id}/events",
+        "Its events as SSE or NDJSON, from `Last-Event-ID` or `?after=`.",
+        {200: None, 204: None},
+    ),
+    Operation("post", "/executions/{id}/input", "Write to its stdin.", {202: Accepted}, InputBody),
+    Operation(
+        "post", "/executions/{id}/tool-results", "Answer its tool calls.", {202: Accepted}, ToolResultsBody
+    ),
+    Operation("get", "/languages", "What runs here.", {200: LanguagesView}),
+    Operation("get", "/health", "Whether the edge lives.", {200: HealthView}, open=True),
+    Operation("get", "/health/ready", "Whether it can take work.", {200: HealthView}, open=True),
+    Operation("get", "/health/detailed", "Everything it needs.", {200: DetailedHealthView}),
+    Operation("get", "/metrics", "Prometheus metrics.", {200: None}, open=True),
+)
+
+
+def openapi_document(key_header: str) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document."""
+    used = {answer for operation in OPERATIONS for answer in operation.answers.values() if answer}
+    used |= {operation.body for operation in OPERATIONS if operation.body} | {ErrorBody}
+    structs = sorted(used, key=lambda struct: struct.__name__)
+    found, components = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    schemas = dict(zip(structs, found, strict=True))
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _described(operation, schemas)
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "Millrace", "version": VERSION},
+        "servers": [{"url": "/"}, {"url": "/v1"}],
+        "security": [{"key": []}, {"bearer": []}, {"basic": []}],
+        "paths": paths,
+        "components": {
+            "schemas": components,
+            "securitySchemes": {
+                "key": {"type": "apiKey", "in": "header", "name": key_header},
+                "bearer": {"type": "http", "scheme": "bearer"},
+                "basic": {"type": "http", "scheme": "basic"},
+            },
+        },
+    }
+
+
+def _described(
+    operation: Operation, schemas: Mapping[type[msgspec.Struct], dict[str, Any]]
+) -> dict[str, Any]:
+    described: dict[str, Any] = {
+        "summary": operation.does,
+        "responses": {
+            **{
+                str(status): _answer("Done.", answer, schemas) for status, answer in operation.answers.items()
+            },
+            "default": _answer("Refused, and why.", ErrorBody, schemas),
+        },
+    }
+    if operation.body:
+        content = {"application/json": {"schema": schemas[operation.body]}}
+        described["requestBody"] = {"required": True, "content": content}
+    if "{id}" in operation.path:
+        described["parameters"] = [
+            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+        ]
+    if operation.open:
+        described["security"] = []
+    return described
+
+
+def _answer(
+    text: str,
+    answer: type[msgspec.Struct] | None,
+    schemas: Mapping[type[msgspec.Struct], dict[str, Any]],
+) -> dict[str, Any]:
+    if answer is None:
+        return {"description": text}
+    return {"description": text, "content": {"application/json": {"schema": schemas[answer]}}}
+
+
+class OpenApi:
+    """Serves the document, made once."""
+
+    def __init__(self, key_header: str) -> None:
+        self._document = msgspec.json.encode(openapi_document(key_header))
+
+    async def show(self, _request: Request) -> Response:
+        """GET /openapi.json."""
+        return Response(self._document, media_type="application/json")
