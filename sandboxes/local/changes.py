@@ -21,7 +21,7 @@ def compare(before: Sequence[Found], after: Sequence[Found], limits: SandboxLimi
             skipped.append((found.name, why_not))
         else:
             produced.append(ProducedFile(found.name, found.mark.size_bytes))
-    names = {found.name for found in after if found.mark}
+    names = {found.name for found in after}
     deleted = [name for name in known if name not in names]
     return FileChanges(produced, deleted, _shortened(skipped))
 

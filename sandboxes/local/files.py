@@ -108,7 +108,10 @@ def _look_at(entry: os.DirEntry[str], prefix: str, waiting: list[str]) -> Iterat
         waiting.append(name)
     elif entry.is_file(follow_symlinks=False):
         held = entry.stat(follow_symlinks=False)
-        yield Found(name, Mark(held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns))
+        if held.st_mode & stat.S_IRUSR:
+            yield Found(name, Mark(held.st_ino, held.st_size, held.st_mtime_ns, held.st_ctime_ns))
+        else:
+            yield Found(name, None, "its permissions forbid reading")
     else:
         yield Found(name, None, "no regular file")
 

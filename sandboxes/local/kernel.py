@@ -9,6 +9,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from infra.process.lifeline import lifeline_kept
+
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
 
@@ -46,10 +48,11 @@ def files_made_as(uid: int) -> Iterator[None]:
     if os.geteuid() != 0 or uid == 0:
         yield
         return
-    _libc.setfsgid(uid)
-    _libc.setfsuid(uid)
-    try:
-        yield
-    finally:
-        _libc.setfsuid(0)
-        _libc.setfsgid(os.getegid())
+    with lifeline_kept():
+        _libc.setfsgid(uid)
+        _libc.setfsuid(uid)
+        try:
+            yield
+        finally:
+            _libc.setfsuid(0)
+            _libc.setfsgid(os.getegid())

@@ -14,6 +14,7 @@ from sandboxes.local.control import Control, Hello, control_pair
 from sandboxes.local.seccomp import filter_bytes
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
+_COMPLAINT_BYTES_MAX = 2000
 _BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
 
 _COMPILE = (
@@ -57,7 +58,7 @@ class Launcher:
         except OSError as error:
             ours.close()
             raise SandboxUnavailable(f"No sandbox can be started now: {error.strerror}.") from error
-        return await Guest.greeted(process, Control(ours), self.start_timeout_s)
+        return await Guest.greeted(Outer(process), Control(ours), self.start_timeout_s)
 
     def _wall(self, inheritance: "Inheritance", network: bool, host_paths: Sequence[str]) -> Wall:
         return Wall(
@@ -118,37 +119,69 @@ class Inheritance:
         return read_end
 
 
+class Outer:
+    """The bubblewrap process; it ends after process 1, which ends after all others."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        # before anybody polls the process: a dead one that was reaped has no descriptor to be had
+        self._pidfd = os.pidfd_open(process.pid)
+
+    def kill(self) -> None:
+        """Kill it; the kernel then kills process 1, which we might not know yet."""
+        signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+
+    async def end(self) -> str:
+        """Wait for its death and return its last words."""
+        await self._death()
+        self._process.wait()
+        os.close(self._pidfd)
+        assert self._process.stderr
+        os.set_blocking(self._process.stderr.fileno(), False)
+        with self._process.stderr as stderr:
+            return (stderr.read() or b"")[:_COMPLAINT_BYTES_MAX].decode(errors="replace").strip()
+
+    async def _death(self) -> None:
+        loop = asyncio.get_running_loop()
+        ended = asyncio.Event()
+        loop.add_reader(self._pidfd, ended.set)
+        try:
+            await ended.wait()
+        finally:
+            loop.remove_reader(self._pidfd)
+
+
 class Guest:
     """A sandbox that stands: its processes, its folders, its end."""
 
-    def __init__(self, process: subprocess.Popen[bytes], control: Control, hello: Hello, pidfd: int) -> None:
+    def __init__(self, outer: Outer, control: Control, hello: Hello, pidfd: int) -> None:
         self.control = control
         self.pid = hello.pid
         """Of process 1, as the host counts."""
         self.data_fd = hello.data_fd
         self.program_fd = hello.program_fd
-        self._process = process
+        self._outer = outer
         self._pidfd = pidfd
 
     @classmethod
-    async def greeted(cls, process: subprocess.Popen[bytes], control: Control, timeout_s: float) -> "Guest":
+    async def greeted(cls, outer: Outer, control: Control, timeout_s: float) -> "Guest":
         """Wait until process 1 says hello. Raises `SandboxFailed`, and leaves nothing behind then."""
         hello = None
         try:
             with suppress(TimeoutError):
                 hello = await asyncio.wait_for(control.hello(), timeout_s)
-            complaint = "" if hello else await _complaint(process)
             pidfd = os.pidfd_open(hello.pid) if hello else -1
         except BaseException:
-            process.kill()
             control.close()
-            await _gone(process)
+            outer.kill()
+            await outer.end()
             raise
         if hello is None:
             control.close()
-            await _gone(process)
+            outer.kill()
+            complaint = await outer.end() or "it said nothing."
             raise SandboxFailed(f"The sandbox does not come to stand: {complaint}")
-        return cls(process, control, hello, pidfd)
+        return cls(outer, control, hello, pidfd)
 
     def kill(self) -> None:
         """Kill process 1, and with it all others. At once, until it is closed."""
@@ -159,33 +192,9 @@ class Guest:
         """End it and wait until the last of its processes is gone; then let go of its files."""
         self.kill()
         self.control.close()
-        await _gone(self._process)
+        await self._outer.end()
         for fd in (self.data_fd, self.program_fd, self._pidfd):
             os.close(fd)
-
-
-async def _gone(process: subprocess.Popen[bytes]) -> None:
-    """Wait for bubblewrap, which ends after process 1, which ends after all others."""
-    loop = asyncio.get_running_loop()
-    pidfd = os.pidfd_open(process.pid)
-    ended = asyncio.Event()
-    loop.add_reader(pidfd, ended.set)
-    try:
-        await ended.wait()
-    finally:
-        loop.remove_reader(pidfd)
-        os.close(pidfd)
-    process.wait()
-    if process.stderr:
-        process.stderr.close()
-
-
-async def _complaint(process: subprocess.Popen[bytes]) -> str:
-    """Return what bubblewrap said before it gave up."""
-    process.kill()
-    assert process.stderr
-    said = await asyncio.to_thread(process.stderr.read, 2000)
-    return said.decode(errors="replace").strip() or "it said nothing."
 
 
 def compile_init(python: str) -> bytes:

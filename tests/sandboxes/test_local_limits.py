@@ -195,14 +195,7 @@ async def test_a_traceback_names_the_users_file_and_line(local: Body) -> None:
 
 async def test_a_cancel_during_the_build_ends_it(local: Body) -> None:
     sandbox = await local.acquire("c", timeout_s=60)
-    (
-        "#warning here\n#define A(x) x x x x x x x x x x\n"
-        + "int main(){"
-        + "A(" * 8
-        + "1+"
-        + ")" * 8
-        + "1;}"
-    )
+    ("#warning here\n#define A(x) x x x x x x x x x x\n" + "int main(){" + "A(" * 8 + "1+" + ")" * 8 + "1;}")
     exits = []
     async with aclosing(sandbox.run(Program(ENDLESS_BUILD))) as frames:
         async for frame in frames:
