@@ -55,6 +55,9 @@ class Scripted:
     def descendants(self) -> list[psutil.Process]:
         return psutil.Process(self.process.pid).children(recursive=True)
 
+    def ended(self, processes: list[psutil.Process]) -> None:
+        wait_until(lambda: all(map(has_ended, processes)), "the end of its children")
+
     def ends(self) -> int:
         return self.process.wait(timeout=20)
 
