@@ -59,6 +59,10 @@ class FedSubscriber(StreamSubscriber):
         await SubscriberUsecase.start(self)
         self._post_start()
 
+    def get_log_context(self, message: Any) -> dict[str, str]:
+        # FastStream's own copies the whole subscription for every message.
+        return self.build_log_context(message, self._stream_sub.name)
+
     async def feed(self, stream: str, entry: str, message: object) -> None:
         """Pass one entry, as `message`, through the middlewares to the handler. Raises what that raises."""
         raw = DefaultStreamMessage(

@@ -63,7 +63,8 @@ class RequestsReader:
             self._reclaim_at = self._now() + self._link.policy.heartbeat_s
             if not self._intake.free:
                 return
-        entries = await self._read(">", BLOCK_S)
+        until_reclaim_s = max(0.001, self._reclaim_at - self._now())
+        entries = await self._read(">", min(BLOCK_S, until_reclaim_s))
         for entry, fields in entries:
             self._newest = entry
             await self._hand_out(entry, fields, 1)
@@ -71,7 +72,7 @@ class RequestsReader:
     async def _read(self, after: str, block_s: float) -> list[tuple[str, Fields]]:
         answer = await self._link.block(
             *("XREADGROUP", "GROUP", HANDLERS_GROUP, self._consumer, "COUNT", max(1, self._intake.free)),
-            *("BLOCK", round(block_s * 1000), "STREAMS", self._stream, after),
+            *("BLOCK", max(1, round(block_s * 1000)), "STREAMS", self._stream, after),
             seconds=block_s,
         )
         return [(entry.decode(), fields) for _, entries in answer or () for entry, fields in entries]

@@ -1,0 +1,67 @@
+"""What every folder of tests may ask for: a broker of its own, and keys nobody else uses.
+
+`redis_server` is one Valkey for the whole run, `redis_config` reaches it under a prefix of this test's
+own; `start_broker` starts more, which a test may kill, start again or flush.
+"""
+
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from infra.errors import Misconfigured
+from infra.process.broker import find_server
+from infra.redis import RedisConfig
+from tests.brokers import BrokerProcess, absent
+
+StartBroker = Callable[..., BrokerProcess]
+
+
+@pytest.fixture(scope="session")
+def broker_binary() -> Path:
+    """The server that Millrace embeds."""
+    try:
+        return Path(find_server())
+    except Misconfigured as missing:
+        absent(f"no Redis-compatible server here: {missing}")
+
+
+@pytest.fixture(scope="session")
+def redis_server(broker_binary: Path) -> Iterator[BrokerProcess]:
+    """One broker for the whole run. Use keys below `redis_prefix` only, and never flush it."""
+    server = BrokerProcess(broker_binary)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def redis_prefix() -> str:
+    """A key prefix of this test's own."""
+    return f"test-{uuid.uuid4().hex[:12]}:"
+
+
+@pytest.fixture
+def redis_config(redis_server: BrokerProcess, redis_prefix: str) -> RedisConfig:
+    """How to reach the shared broker under this test's own prefix."""
+    return RedisConfig(url=redis_server.url, prefix=redis_prefix)
+
+
+@pytest.fixture
+def start_broker(broker_binary: Path) -> Iterator[StartBroker]:
+    """Start brokers of this test's own: `start_broker(cluster=False)`."""
+    started: list[BrokerProcess] = []
+
+    def start(*, cluster: bool = False, binary: Path | None = None) -> BrokerProcess:
+        started.append(BrokerProcess(binary or broker_binary, cluster=cluster))
+        started[-1].start()
+        return started[-1]
+
+    try:
+        yield start
+    finally:
+        for server in started:
+            server.close()

@@ -1,0 +1,149 @@
+"""The bodies that the contract is held to, behind one face for the tests.
+
+`world` is one broker of each kind in turn: memory, Redis in one place, and Redis as a cluster, where a
+script reaches one slot only.
+"""
+
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Protocol
+
+import pytest
+
+from infra.redis import RedisConfig, build_redis
+from schemas.results import Result
+from schemas.wire import decode_result
+from streams.memory import MemoryBroker, MemoryTransport
+from streams.protocol import DeliveryPolicy, Transport
+from streams.redis import RedisTransport
+from streams.topology import Topology
+from tests.brokers import BrokerProcess
+
+POLICY = DeliveryPolicy(lease_s=0.6)
+
+
+class World(Protocol):
+    """One broker, seen from outside, and transports on it."""
+
+    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+        """Return a started transport, as of one more process."""
+
+    async def publish(self, body: bytes) -> None:
+        """Put an entry on the requests stream as an outsider does."""
+
+    async def results(self) -> list[Result]:
+        """Return all of the results stream."""
+
+    async def dead(self) -> list[dict[str, str]]:
+        """Return all dead letters."""
+
+    async def replies(self, stream: str) -> list[bytes]:
+        """Return what a publisher's own stream was sent."""
+
+    async def flush(self) -> None:
+        """Forget everything on the broker."""
+
+    async def close(self) -> None:
+        """Close all transports."""
+
+
+class MemoryWorld:
+    """A broker in memory."""
+
+    def __init__(self) -> None:
+        self.broker = MemoryBroker()
+        self._made: list[MemoryTransport] = []
+
+    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+        self._made.append(MemoryTransport(self.broker, policy))
+        await self._made[-1].start()
+        return self._made[-1]
+
+    async def publish(self, body: bytes) -> None:
+        self.broker.publish(body)
+
+    async def results(self) -> list[Result]:
+        return [decode_result(line) for line in self.broker.results]
+
+    async def dead(self) -> list[dict[str, str]]:
+        fields = [letter.fields() for letter in self.broker.dead]
+        return [{name: _text(value) for name, value in letter.items()} for letter in fields]
+
+    async def replies(self, stream: str) -> list[bytes]:
+        return list(self.broker.replies[stream])
+
+    async def flush(self) -> None:
+        self.broker.flush()
+
+    async def close(self) -> None:
+        for transport in self._made:
+            await transport.close()
+
+
+class RedisWorld:
+    """A Redis, in any mode. Its own client does what outsiders do."""
+
+    def __init__(self, config: RedisConfig) -> None:
+        self.config = config
+        self.names = Topology(config.prefix)
+        self.client: Any = build_redis(config)
+        self._made: list[RedisTransport] = []
+
+    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+        self._made.append(RedisTransport(self.config, policy, consumer="test"))
+        await self._made[-1].start()
+        return self._made[-1]
+
+    async def publish(self, body: bytes) -> None:
+        await self.client.xadd(self.names.requests, {"data": body})
+
+    async def results(self) -> list[Result]:
+        return [decode_result(fields[b"data"]) for _, fields in await self.client.xrange(self.names.results)]
+
+    async def dead(self) -> list[dict[str, str]]:
+        entries = await self.client.xrange(self.names.dead)
+        return [{_text(name): _text(value) for name, value in fields.items()} for _, fields in entries]
+
+    async def replies(self, stream: str) -> list[bytes]:
+        return [fields[b"data"] for _, fields in await self.client.xrange(stream)]
+
+    async def flush(self) -> None:
+        async for key in self.client.scan_iter(match=f"*{self.config.prefix}*", count=1000):
+            await self.client.delete(key)
+
+    async def close(self) -> None:
+        for transport in self._made:
+            await transport.close()
+        await self.client.aclose()
+
+
+@pytest.fixture(scope="session")
+def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
+    """A cluster of one node, which is as strict about slots as one of many."""
+    server = BrokerProcess(broker_binary, cluster=True)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(params=["memory", "redis", "cluster"])
+async def world(request: pytest.FixtureRequest, redis_prefix: str) -> AsyncIterator[World]:
+    """Every kind of broker in turn."""
+    made: World
+    if request.param == "memory":
+        made = MemoryWorld()
+    else:
+        name = "redis_server" if request.param == "redis" else "redis_cluster"
+        server = request.getfixturevalue(name)
+        made = RedisWorld(replace(server.config, prefix=redis_prefix))
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)
