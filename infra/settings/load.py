@@ -11,8 +11,8 @@ from infra.settings.environment import Texts, read_texts
 from infra.settings.faults import BadSettings, Fault
 from infra.settings.model import Settings
 from infra.settings.parse import NotAllowed, parse
-from infra.settings.secret import MASK, mask_url
-from infra.settings.typos import find_typos
+from infra.settings.secret import MASK
+from infra.settings.typos import FROM_KUBERNETES, find_typos
 
 _SHOWN_LENGTH_MAX = 80
 
@@ -65,15 +65,13 @@ def _computed_default(setting: Setting, texts: Texts) -> str:
 
 
 def _because(text: str) -> str:
-    if text.startswith(("tcp://", "udp://")):
+    if text.startswith(FROM_KUBERNETES):
         return " (Kubernetes sets this for a Service of that name: use enableServiceLinks: false)"
     return ""
 
 
 def shown(setting: Setting, text: str) -> str:
     """Return a given text as it may be shown."""
-    if setting.kind == "secret url":
-        text = mask_url(text)
-    elif setting.is_secret:
+    if setting.is_secret:
         return MASK
     return text if len(text) <= _SHOWN_LENGTH_MAX else text[:_SHOWN_LENGTH_MAX] + "..."

@@ -16,8 +16,10 @@ _TYPO_RATIO = 0.86
 """difflib ratio from which a name is taken for a misspelt one: two letters swapped in eight are 0.875."""
 _HINT_RATIO = 0.6
 _OWN = "MILLRACE_"
-_NOT_OURS = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP)(_.*)?)|SSL_CERT_DIR")
-"""Kubernetes sets the first for every Service, OpenSSL reads the last."""
+FROM_KUBERNETES = ("tcp://", "udp://", "sctp://")
+"""How the value of NAME_PORT begins, which Kubernetes sets in every pod for every Service."""
+_SERVICE_LINK = re.compile(r".*_(SERVICE_HOST|SERVICE_PORT(_.*)?|PORT_[0-9]+_(TCP|UDP|SCTP)(_.*)?)")
+"""What else it sets; for a Service named millrace-edge they begin like ours."""
 _BEGINNINGS = tuple({f"{name.split('_', 1)[0]}_" for name in SETTINGS if "_" in name})
 _KNOWN = (*SETTINGS, *BESIDE)
 
@@ -34,7 +36,13 @@ def find_typos(texts: Texts) -> Iterator[Fault]:
 def _suspects(texts: Texts) -> list[str]:
     begins_like_ours = {name for name in texts.environ if name.upper().startswith(_BEGINNINGS)}
     unknown = (begins_like_ours | set(texts.file)) - set(_KNOWN)
-    return sorted(name for name in unknown if not _NOT_OURS.fullmatch(name))
+    return sorted(name for name in unknown if not _is_service_link(name, texts.find(name)))
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    return bool(_SERVICE_LINK.fullmatch(name)) or (
+        name.endswith("_PORT") and value.startswith(FROM_KUBERNETES)
+    )
 
 
 def _nearest(name: str, ratio: float) -> str:

@@ -1,6 +1,7 @@
 """Which settings the code reads: by its syntax, not by running it."""
 
 import ast
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -8,7 +9,9 @@ from infra.settings.catalogue import SETTINGS
 from infra.settings.model import Settings
 
 ROOT = Path(__file__).resolve().parents[2]
-_ROOMS = ("edge", "handlers", "streams", "sandboxes", "infra", "process", "examples")
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+PACKAGES = [name.rstrip("*") for name in _PROJECT["tool"]["setuptools"]["packages"]["find"]["include"]]
+"""What is shipped: the rooms and the command line."""
 
 
 def settings_read() -> set[str]:
@@ -16,17 +19,18 @@ def settings_read() -> set[str]:
 
     A property or method of `Settings` that is used outside passes on what it reads itself.
     """
-    used = {name for path in _sources() for name in _attributes_of_settings(path)}
+    used = {name for path in sources() for name in _attributes_of_settings(path)}
     reads = _reads_by_member()
     while more := {name for member in used & reads.keys() for name in reads[member]} - used:
         used |= more
     return {setting.name for setting in SETTINGS.values() if setting.attribute in used}
 
 
-def _sources() -> Iterator[Path]:
+def sources() -> Iterator[Path]:
+    """Yield every file that is shipped, except the settings themselves and the command that shows them."""
     yield from ROOT.glob("*.py")
-    for room in _ROOMS:
-        for path in (ROOT / room).rglob("*.py"):
+    for package in PACKAGES:
+        for path in (ROOT / package).rglob("*.py"):
             if ROOT / "infra" / "settings" not in path.parents and path.name != "config_command.py":
                 yield path
 

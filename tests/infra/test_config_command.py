@@ -67,14 +67,16 @@ def test_export_is_json_with_every_name_and_no_secret(run) -> None:
 
 
 def test_summary_shows_every_name_marks_changes_and_hides_secrets(run) -> None:
-    """Names are never cut, also without a terminal; values such as [] are no markup."""
-    result = run("summary", API_PORT="81", API_KEY="hush-hush-hush", LOG_FORMAT="json")
+    """Names are never cut, also without a terminal; what looks like markup in a value is none."""
+    selector = '{"a": "[bold]"}'
+    environ = {"API_PORT": "81", "API_KEY": "hush-hush-hush", "LOG_FORMAT": "json"}
+    result = run("summary", GKE_SANDBOX_NODE_SELECTOR=selector, **environ)
     assert result.exit_code == 0
     lines = {line.replace("*  ", "").split()[0]: line for line in result.stdout.splitlines() if line.strip()}
     assert SETTINGS.keys() <= lines.keys()
     assert lines["API_PORT"].lstrip().startswith("*")
     assert not lines["LOG_FORMAT"].lstrip().startswith("*")
-    assert "[]" in lines["GKE_SANDBOX_CUSTOM_TOLERATIONS"]
+    assert selector in lines["GKE_SANDBOX_NODE_SELECTOR"]
     assert "hush" not in result.output
 
 

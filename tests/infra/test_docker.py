@@ -11,6 +11,8 @@ import yaml
 from infra.settings.catalogue import SETTINGS
 from infra.settings.load import examine
 
+from .reads import PACKAGES
+
 ROOT = Path(__file__).resolve().parents[2]
 COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text("utf-8"))
 SERVICES: dict[str, Any] = COMPOSE["services"]
@@ -115,7 +117,7 @@ def test_the_dockerfile_copies_only_what_exists_and_all_that_is_needed() -> None
     for source in sources:
         assert list(ROOT.glob(source)), source
         assert f"!{source}" in allowed
-    assert {"schemas", "infra", "streams", "sandboxes", "edge", "handlers"} <= set(sources)
+    assert set(PACKAGES) <= set(sources)
     needed = {path.name for path in ROOT.glob("*.py")}
     assert needed == {path.name for source in sources for path in ROOT.glob(source)} & needed
 

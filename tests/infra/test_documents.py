@@ -8,7 +8,7 @@ from infra.settings.catalogue import SETTINGS
 from infra.settings.environment import BESIDE
 from infra.settings.unread import UNREAD
 
-from .reads import settings_read
+from .reads import settings_read, sources
 
 ROOT = Path(__file__).resolve().parents[2]
 UNREAD_MAX = 68
@@ -42,13 +42,6 @@ def test_every_setting_is_read_or_in_the_unread_table() -> None:
 
 def test_every_variable_of_ours_in_the_code_is_known() -> None:
     """Else the check for misspelt names would refuse it."""
-    sources = list(ROOT.glob("*.py"))
-    sources += [
-        p
-        for room in ("edge", "handlers", "streams", "sandboxes", "infra")
-        for p in (ROOT / room).rglob("*.py")
-    ]
-    used = {
-        name for path in sources for name in re.findall(r"\bMILLRACE_[A-Z_]+[A-Z]\b", path.read_text("utf-8"))
-    }
+    texts = [path.read_text("utf-8") for path in sources()]
+    used = {name for text in texts for name in re.findall(r"\bMILLRACE_[A-Z_]+[A-Z]\b", text)}
     assert sorted(used - SETTINGS.keys() - BESIDE.keys()) == []

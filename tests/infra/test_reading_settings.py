@@ -143,6 +143,19 @@ def test_variables_of_others_are_left_alone(faults_of, name: str) -> None:
     assert faults_of(**{name: "1"}) == []
 
 
+def test_a_kubernetes_service_named_like_us_is_no_misspelling(faults_of) -> None:
+    """Its links begin with MILLRACE_."""
+    links = {
+        "MILLRACE_EDGE_SERVICE_HOST": "10.0.0.1",
+        "MILLRACE_EDGE_SERVICE_PORT_HTTP": "8000",
+        "MILLRACE_EDGE_PORT": "tcp://10.0.0.1:8000",
+        "MILLRACE_EDGE_PORT_8000_TCP": "tcp://10.0.0.1:8000",
+        "MILLRACE_EDGE_PORT_8000_TCP_ADDR": "10.0.0.1",
+    }
+    assert faults_of(**links) == []
+    assert faults_of(MILLRACE_EDGE_PORT="8000") != []
+
+
 def test_every_unknown_name_of_our_own_is_a_fault(faults_of) -> None:
     """Nobody else begins names with MILLRACE_."""
     (fault,) = faults_of(MILLRACE_QQQQQQ="1")
