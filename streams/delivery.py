@@ -21,7 +21,7 @@ from schemas.events import Event, Finished, Output, Queued
 from schemas.ids import ExecutionId, TenantId
 from schemas.results import Result
 from schemas.wire import encode
-from streams.protocol import Delivery, LoggedEvent, OnDelivery
+from streams.protocol import Control, Delivery, LoggedEvent, OnControl, OnDelivery
 from streams.signal import Signal
 
 log = structlog.get_logger("streams")
@@ -86,6 +86,14 @@ def check_numbering(events: Sequence[Event], seq: int) -> None:
         assert event.seq == expected, f"event {event.seq} of {event.execution_id} must be {expected}"
 
 
+async def hear(on_control: OnControl, control: Control) -> None:
+    """Hand on one control command. One that fails is logged and must not deafen the process."""
+    try:
+        await on_control(control)
+    except Exception:
+        log.exception("control_command_failed", entry=control.entry)
+
+
 class Intake:
     """The slots of one consumer: as many deliveries run as there are, each as a task of its own."""
 
@@ -130,4 +138,4 @@ class Intake:
         try:
             await self._on_delivery(delivery)
         except Exception:  # whatever it was, the entry stays pending and is retried
-            log.exception("delivery failed", stream=delivery.stream, entry=delivery.entry)
+            log.exception("delivery_failed", stream=delivery.stream, entry=delivery.entry)

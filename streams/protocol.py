@@ -272,7 +272,11 @@ class Consumer(Protocol):
         """
 
     async def listen(self, on_control: OnControl) -> None:
-        """Hand out every control command published from now on, until cancelled."""
+        """Hand out every control command published from now on, until cancelled.
+
+        One whose handling raises is logged, and listening goes on. A command may come twice, and once
+        more by `mail`: `entry` is the same then.
+        """
 
     async def mail(self, execution_id: ExecutionId) -> list[Control]:
         """Return the control commands that came for an execution before a handler held it."""

@@ -17,6 +17,7 @@ from streams.delivery import (
     DeadLetter,
     Intake,
     check_numbering,
+    hear,
     result_line,
 )
 from streams.memory.broker import Entry, MemoryBroker
@@ -79,8 +80,8 @@ class MemoryTransport:
         if not isinstance(command, EndSession):
             mail = self._broker.mail(command.execution_id, self._policy.log_retention_s)
             mail.controls[control.entry] = control
-        for hear in self._broker.control:
-            hear(control)
+        for put in self._broker.control:
+            put(control)
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         found = self._broker.execution(execution_id)
@@ -214,13 +215,13 @@ class MemoryTransport:
 
     async def listen(self, on_control: OnControl) -> None:
         heard: asyncio.Queue[Control] = asyncio.Queue()
-        hear: Callable[[Control], None] = heard.put_nowait
-        self._broker.control.append(hear)
+        put: Callable[[Control], None] = heard.put_nowait
+        self._broker.control.append(put)
         try:
             while True:
-                await on_control(await heard.get())
+                await hear(on_control, await heard.get())
         finally:
-            self._broker.control.remove(hear)
+            self._broker.control.remove(put)
 
     async def mail(self, execution_id: ExecutionId) -> list[Control]:
         mail = self._broker.mail(execution_id, self._policy.log_retention_s)

@@ -11,7 +11,7 @@ from infra.errors import LeaseLost
 from schemas.commands import RunCode
 from schemas.events import Event, Finished
 from schemas.ids import ExecutionId, TenantId
-from streams.delivery import DeadLetter, Intake, log, queued_event, result_line
+from streams.delivery import DeadLetter, Intake, queued_event, result_line
 from streams.protocol import (
     BeginOutcome,
     Begun,
@@ -118,8 +118,10 @@ class RedisConsumer:
         if not held:
             raise _lost(lease)
         # JUSTID: it is no further delivery. The entry stays ours and not idle, so nobody reclaims it.
-        claim = ("XCLAIM", delivery.stream, HANDLERS_GROUP, self._name, 0, delivery.entry, "JUSTID")
-        await link.answer(link.call(*claim))
+        claim = link.client.xclaim(
+            delivery.stream, HANDLERS_GROUP, self._name, 0, [delivery.entry], justid=True
+        )
+        await link.answer(claim)
 
     async def release(self, lease: Lease) -> None:
         link, delivery = self._link, lease.delivery
@@ -141,13 +143,11 @@ class RedisConsumer:
     async def listen(self, on_control: OnControl) -> None:
         from faststream.redis import StreamSub  # noqa: PLC0415 - slow and large
 
-        subscriber = await self._app().subscribe(StreamSub(self._link.topology.control), on_control)
+        stream = self._link.topology.control
+        subscriber = await self._app().subscribe(StreamSub(stream), on_control)
 
-        async def feed(stream: str, control: Control) -> None:
-            try:
-                await subscriber.feed(stream, control.entry, control)
-            except Exception:  # noqa: BLE001 - one command that fails must not deafen the process
-                log.exception("control_command_failed", entry=control.entry)
+        async def feed(control: Control) -> None:
+            await subscriber.feed(stream, control.entry, control)
 
         await ControlReader(self._link, feed).run()
 

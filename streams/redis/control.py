@@ -1,6 +1,6 @@
 """Hearing control commands: every handler process reads the whole stream and leaves mail for the absent."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
@@ -8,8 +8,8 @@ from redis.exceptions import RedisError
 from schemas.commands import EndSession
 from schemas.ids import ExecutionId
 from schemas.wire import WireFault, decode_control
-from streams.delivery import DeadLetter
-from streams.protocol import Control
+from streams.delivery import DeadLetter, hear
+from streams.protocol import Control, OnControl
 from streams.redis.link import Backoff, Link, body_of
 from streams.redis.scripts import BURY_ONCE, DEPOSIT
 
@@ -19,16 +19,14 @@ COMMANDS_MAX = 1000
 BURIED_MS = 3_600_000
 """How long it is remembered that a control entry became a dead letter; every reader is through by then."""
 
-Feed = Callable[[str, Control], Awaitable[None]]
-
 
 class ControlReader:
-    """Reads the control stream from now on and hands every command to `feed`."""
+    """Reads the control stream from now on and hands every command to `on_control`."""
 
-    def __init__(self, link: Link, feed: Feed) -> None:
+    def __init__(self, link: Link, on_control: OnControl) -> None:
         self._link = link
         self._stream = link.topology.control
-        self._feed = feed
+        self._on_control = on_control
 
     async def run(self) -> None:
         """Read for ever, whatever the broker does."""
@@ -68,7 +66,7 @@ class ControlReader:
         # First the mail, then the handler: whoever takes the execution in between finds it in the mail.
         if not isinstance(command, EndSession):
             await self._deposit(command.execution_id, f"{entry} {control.entry}", body)
-        await self._feed(self._stream, control)
+        await hear(self._on_control, control)
 
     async def _deposit(self, execution_id: ExecutionId, name: str, body: bytes) -> None:
         keys = self._link.keys_of(execution_id)

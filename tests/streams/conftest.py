@@ -145,5 +145,13 @@ async def world(request: pytest.FixtureRequest, redis_prefix: str) -> AsyncItera
         await made.close()
 
 
+@pytest.fixture
+async def redis_world(redis_config: RedisConfig) -> AsyncIterator[RedisWorld]:
+    """The shared broker, seen from outside."""
+    world = RedisWorld(redis_config)
+    yield world
+    await world.close()
+
+
 def _text(value: object) -> str:
     return value.decode() if isinstance(value, bytes) else str(value)

@@ -136,6 +136,16 @@ async def whole_log(publisher: Publisher, execution_id: str, after: int = 0) -> 
     return events
 
 
+async def submit_and_follow(publisher: Publisher, name: str = "job-1") -> list[LoggedEvent]:
+    """Do as a synchronous request does: follow first, then submit, then wait for the end."""
+    events: list[LoggedEvent] = []
+    async with publisher.follow(ExecutionId(name)) as batches:
+        await submit(publisher, command(name))
+        async for batch in batches:
+            events += batch
+    return events
+
+
 def types(events: list[LoggedEvent]) -> list[str]:
     """Return the types of events, in order."""
     return [event.type for event in events]
