@@ -1,8 +1,11 @@
 """What `millrace serve` prints once it can take work: where, how well isolated, what to paste."""
 
 import asyncio
+import ssl
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
 from infra.connect import redis_config
 from infra.errors import Unavailable
@@ -23,15 +26,30 @@ _BODY = '{"lang": "py", "code": "print(6 * 7)"}'
 def greet(settings: Settings, address: tuple[str, int], broker: EmbeddedBroker | None) -> int:
     """Wait until there is an edge and a handler, then say so on stdout; return the exit status."""
     handlers = asyncio.run(_first_handlers(settings))
-    if not handlers:
+    if not handlers or not _edge_answers(settings, address):
+        who = "the edge does not answer" if handlers else "no handler is there"
         sys.stderr.write(
-            f"millrace: nothing can run code yet after {_PATIENCE_S:.0f} s; `millrace doctor` may know why\n"
+            f"millrace: {who} after {_PATIENCE_S:.0f} s; the log and `millrace doctor` may know why\n"
         )
         return 1
     for name, text in _facts(settings, address, handlers[0], broker).items():
         sys.stdout.write(f"  {name:<9} {text}\n" if name else f"{text}\n")
     sys.stdout.flush()
     return 0
+
+
+def _edge_answers(settings: Settings, address: tuple[str, int]) -> bool:
+    """Ask once: the socket was taken before the edge began, so the question waits for it."""
+    host, port = _EVERY_ADDRESS.get(address[0], address[0]), address[1]
+    connection = HTTPConnection(host, port, timeout=_PATIENCE_S)
+    if settings.enable_https:
+        # Our own socket, made a moment ago; its certificate names the outside, not the loopback.
+        unverified = ssl._create_unverified_context()  # noqa: S323
+        connection = HTTPSConnection(host, port, timeout=_PATIENCE_S, context=unverified)
+    with closing(connection), suppress(OSError, HTTPException):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == HTTPStatus.OK
+    return False
 
 
 async def _first_handlers(settings: Settings) -> list[HandlerPresence]:
