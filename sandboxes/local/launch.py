@@ -15,6 +15,7 @@ from sandboxes.local.seccomp import filter_bytes
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 _COMPLAINT_BYTES_MAX = 2000
+_OOM_SCORE_MIN = 100
 _BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
 
 _COMPILE = (
@@ -181,6 +182,7 @@ class Guest:
             outer.kill()
             complaint = await outer.end() or "it said nothing."
             raise SandboxFailed(f"The sandbox does not come to stand: {complaint}")
+        _bound_oom_score(hello.pid)
         return cls(outer, control, hello, pidfd)
 
     def kill(self) -> None:
@@ -195,6 +197,16 @@ class Guest:
         await self._outer.end()
         for fd in (self.data_fd, self.program_fd, self._pidfd):
             os.close(fd)
+
+
+def _bound_oom_score(pid: int) -> None:
+    """Take from a sandbox what an unkillable service would hand down: not to be killed for memory.
+
+    What root writes here is the least that the process and its children may set themselves (proc(5)).
+    """
+    if os.geteuid() == 0:
+        with suppress(OSError):
+            Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_MIN))
 
 
 def compile_init(python: str) -> bytes:

@@ -2,22 +2,22 @@
 
 import asyncio
 import errno
-import os
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Any
 
 from infra.errors import RequestRefused
 from sandboxes.languages import Recipe
 from sandboxes.local import files
-from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER
-from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupUsage
+from sandboxes.local.bubblewrap import PROGRAM_FOLDER
+from sandboxes.local.cgroups import Group, GroupUsage
 from sandboxes.local.changes import compare
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.control import Ended
 from sandboxes.local.launch import Guest
+from sandboxes.local.pipes import Pipes
+from sandboxes.local.plan import Command, commands, order
 from sandboxes.local.pump import OutputBudget, Pump
 from sandboxes.local.stdin import Stdin
 from sandboxes.local.verdict import Circumstances, StopReason, Verdict, judge, size
@@ -29,19 +29,6 @@ from schemas.limits import SandboxLimits
 _FILE_NAME_LENGTH_MAX = 4096
 _KILL_GRACE_S = 2.0
 """How long process 1 may take to kill all others before it is killed itself."""
-_DATA_FACTOR, _DATA_BYTES_MIN = 4, 4 * 1024**3
-"""Without cgroups the memory watch needs some milliseconds: this bounds what one process gets meanwhile."""
-_MEMLOCK_BYTES = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Command:
-    stage: Stage
-    argv: Sequence[str]
-    env: dict[str, str]
-    folder: str
-    timeout_s: float
-    """For all commands of the stage together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,16 +93,13 @@ class LocalSandbox:
         verdict = Verdict("cancelled", None, None, "It was cancelled before it started.")
         stage: Stage = "run"
         try:
-            commands = await self._prepare(program)
-            for command in commands:
-                if self._stopped:
-                    break
+            for command in () if self._stopped else await self._prepare(program):
                 stage = command.stage
                 async with aclosing(self._run_command(command)) as frames:
                     async for frame in frames:
                         yield frame
                 verdict = self._judge(command)
-                if verdict.exit_code != 0:
+                if verdict.exit_code != 0 or self._stopped:
                     break
             self._over = True
             yield self._exit(stage, verdict)
@@ -148,11 +132,12 @@ class LocalSandbox:
 
     async def close(self) -> None:
         """Kill, wait, remove; goes on to its end even if the caller is cancelled."""
+        self._stop("cancelled")
         if self._closing is None:
             self._closing = self._loop.create_task(self._destroy())
         await asyncio.shield(self._closing)
 
-    async def _prepare(self, program: Program) -> list[_Command]:
+    async def _prepare(self, program: Program) -> list[Command]:
         """Put the source in, note what files there are, wait for the limits to be in force."""
         steps = self._recipe.steps(program.code, PROGRAM_FOLDER, program.args)
         try:
@@ -162,23 +147,7 @@ class LocalSandbox:
         self._before = await asyncio.to_thread(files.find_files, self._guest.data_fd)
         self._stdin.prepend(program.stdin, eof=not program.keep_stdin_open)
         await self._limited()
-        base = {**self._environment(), **steps.env}
-        timeout_s = self._limits.timeout_s
-        build = [
-            _Command(
-                stage="build",
-                argv=argv,
-                env=base,
-                folder=PROGRAM_FOLDER,
-                timeout_s=timeout_s * self._recipe.time_factor,
-            )
-            for argv in steps.build
-        ]
-        env = {**base, **program.env}
-        return [
-            *build,
-            _Command(stage="run", argv=steps.run, env=env, folder=DATA_FOLDER, timeout_s=timeout_s),
-        ]
+        return commands(self._recipe, steps, program, self._limits.timeout_s, self._config.path)
 
     async def _limited(self) -> None:
         """Wait until the control group holds it."""
@@ -189,21 +158,13 @@ class LocalSandbox:
                 f"The sandbox cannot be put into its control group: {error.strerror}."
             ) from error
 
-    def _environment(self) -> dict[str, str]:
-        return {
-            "PATH": self._config.path,
-            "HOME": "/tmp",  # noqa: S108 - the sandbox's own
-            "TMPDIR": "/tmp",  # noqa: S108
-            "USER": "sandbox",
-            "LANG": "C.UTF-8",
-        }
-
-    async def _run_command(self, command: _Command) -> AsyncGenerator[OutputFrame, None]:
+    async def _run_command(self, command: Command) -> AsyncGenerator[OutputFrame, None]:
         """Run one command to its end; yields what it writes."""
         self._ended = None
-        pipes = _open_pipes(with_stdin=command.stage == "run")
+        start = order(command, self._limits, self._config.disk_bytes_max, grouped=self._group is not None)
+        pipes = Pipes(with_stdin=command.stage == "run")
         try:
-            ended = await self._guest.control.start(self._order(command), pipes.theirs)
+            ended = await self._guest.control.start(start, pipes.theirs)
         finally:
             pipes.hand_over()
         if command.stage == "run":
@@ -221,6 +182,7 @@ class LocalSandbox:
         finally:
             timer.cancel()
             pump.close()
+            ended.add_done_callback(_forget)
 
     async def _ending(self, ended: "asyncio.Future[Ended]") -> Ended | None:
         """Wait for the command's end; None if process 1 went with it and we know why."""
@@ -230,26 +192,6 @@ class LocalSandbox:
             if self._stopped or self._usage().oom_kills:
                 return None
             raise
-
-    def _order(self, command: _Command) -> dict[str, Any]:
-        limits = self._limits
-        rlimits = {
-            "CORE": 0,
-            "NOFILE": limits.open_files_max,
-            "FSIZE": self._config.disk_bytes_max,
-            "MEMLOCK": _MEMLOCK_BYTES,
-        }
-        if self._group is None:
-            # counted for each user namespace, so for this sandbox alone; process 1 is in it
-            rlimits["NPROC"] = limits.pids_max + INIT_PROCESSES
-            rlimits["DATA"] = max(limits.memory_bytes_max * _DATA_FACTOR, _DATA_BYTES_MIN)
-        return {
-            "argv": command.argv,
-            "env": command.env,
-            "cwd": command.folder,
-            "rlimits": rlimits,
-            "memory_watch_bytes": 0 if self._group else limits.memory_bytes_max,
-        }
 
     def _stop(self, why: StopReason) -> None:
         """Kill all processes, for the first reason given; then make sure."""
@@ -273,7 +215,7 @@ class LocalSandbox:
             pids_refused=0,
         )
 
-    def _judge(self, command: _Command) -> Verdict:
+    def _judge(self, command: Command) -> Verdict:
         usage = self._usage()
         around = Circumstances(
             stage=command.stage,
@@ -286,7 +228,9 @@ class LocalSandbox:
             out_of_memory=usage.oom_kills > 0,
             out_of_pids=usage.pids_refused > 0,
         )
-        return judge(self._ended, around)
+        # stopped between two commands is stopped, even if the one before ended well
+        is_last = command.stage == "run"
+        return judge(self._ended if is_last or not self._stopped else None, around)
 
     def _exit(self, stage: Stage, verdict: Verdict) -> Exit:
         usage = self._usage()
@@ -325,27 +269,7 @@ class LocalSandbox:
         self._on_close(self)
 
 
-def _open_pipes(*, with_stdin: bool) -> "_Pipes":
-    try:
-        return _Pipes(with_stdin=with_stdin)
-    except OSError as error:
-        raise SandboxFailed(f"No pipes can be made: {error.strerror}.") from error
-
-
-class _Pipes:
-    """The three pipes of one command: our ends, and those that process 1 gets."""
-
-    def __init__(self, *, with_stdin: bool) -> None:
-        self.stdin = -1
-        if with_stdin:
-            their_stdin, self.stdin = os.pipe()
-        else:
-            their_stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
-        self.stdout, their_stdout = os.pipe()
-        self.stderr, their_stderr = os.pipe()
-        self.theirs = [their_stdin, their_stdout, their_stderr]
-
-    def hand_over(self) -> None:
-        """Close the ends that are no longer ours."""
-        for fd in self.theirs:
-            os.close(fd)
+def _forget(ended: "asyncio.Future[Ended]") -> None:
+    """Look at a failure that nobody waits for any more, so that it is not reported as lost."""
+    if not ended.cancelled():
+        ended.exception()

@@ -1,0 +1,36 @@
+"""The three pipes of one command."""
+
+import os
+
+from sandboxes.protocol import SandboxFailed
+
+
+class Pipes:
+    """Our ends, and those that process 1 gets. A command without `with_stdin` reads nothing at all."""
+
+    def __init__(self, *, with_stdin: bool) -> None:
+        self._open: list[int] = []
+        self.stdin = -1
+        try:
+            if with_stdin:
+                their_stdin, self.stdin = self._pipe()
+            else:
+                their_stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
+                self._open.append(their_stdin)
+            self.stdout, their_stdout = self._pipe()
+            self.stderr, their_stderr = self._pipe()
+        except OSError as error:
+            for fd in self._open:
+                os.close(fd)
+            raise SandboxFailed(f"No pipes can be made: {error.strerror}.") from error
+        self.theirs = [their_stdin, their_stdout, their_stderr]
+
+    def hand_over(self) -> None:
+        """Close the ends that are no longer ours."""
+        for fd in self.theirs:
+            os.close(fd)
+
+    def _pipe(self) -> tuple[int, int]:
+        ends = os.pipe()
+        self._open += ends
+        return ends

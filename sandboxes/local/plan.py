@@ -1,0 +1,73 @@
+"""From a recipe and a program to the commands that process 1 shall start, each with its limits."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from sandboxes.languages import Recipe, Steps
+from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER
+from sandboxes.local.cgroups import INIT_PROCESSES
+from sandboxes.protocol import Program
+from schemas.events import Stage
+from schemas.limits import SandboxLimits
+
+_DATA_FACTOR, _DATA_BYTES_MIN = 4, 4 * 1024**3
+"""Without cgroups the memory watch needs some milliseconds: this bounds what one process gets meanwhile."""
+_MEMLOCK_BYTES = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Command:
+    """One command line of a stage."""
+
+    stage: Stage
+    argv: Sequence[str]
+    env: dict[str, str]
+    folder: str
+    timeout_s: float
+    """For all commands of the stage together."""
+
+
+def commands(recipe: Recipe, steps: Steps, program: Program, timeout_s: float, path: str) -> list[Command]:
+    """Return the build commands, in the program folder, and the run, in the working directory."""
+    env = {**_environment(path), **steps.env}
+    build = [
+        Command(
+            stage="build",
+            argv=argv,
+            env=env,
+            folder=PROGRAM_FOLDER,
+            timeout_s=timeout_s * recipe.time_factor,
+        )
+        for argv in steps.build
+    ]
+    run = Command(
+        stage="run", argv=steps.run, env={**env, **program.env}, folder=DATA_FOLDER, timeout_s=timeout_s
+    )
+    return [*build, run]
+
+
+def order(command: Command, limits: SandboxLimits, disk_bytes_max: int, *, grouped: bool) -> dict[str, Any]:
+    """Return the order for process 1. `grouped`: a control group limits memory and processes already."""
+    rlimits = {
+        "CORE": 0,
+        "NOFILE": limits.open_files_max,
+        "FSIZE": disk_bytes_max,
+        "MEMLOCK": _MEMLOCK_BYTES,
+    }
+    if not grouped:
+        # counted for each user namespace, so for this sandbox alone; process 1 is in it
+        rlimits["NPROC"] = limits.pids_max + INIT_PROCESSES
+        rlimits["DATA"] = max(limits.memory_bytes_max * _DATA_FACTOR, _DATA_BYTES_MIN)
+    return {
+        "argv": command.argv,
+        "env": command.env,
+        "cwd": command.folder,
+        "rlimits": rlimits,
+        "memory_watch_bytes": 0 if grouped else limits.memory_bytes_max,
+    }
+
+
+def _environment(path: str) -> dict[str, str]:
+    scratch = "/tmp"  # noqa: S108 - the sandbox's own
+    return {"PATH": path, "HOME": scratch, "TMPDIR": scratch, "USER": "sandbox", "LANG": "C.UTF-8"}

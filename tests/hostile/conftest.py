@@ -1,0 +1,41 @@
+"""Attacks run on every tier this machine can produce, and after each one the next execution must work."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+import pytest
+
+from sandboxes.toolchain import Toolchain
+from sandboxes.toolchains import find_toolchains
+from tests.sandboxes.bodies import Body, Result, standing
+
+Attack = Callable[..., Awaitable[Result]]
+
+
+@pytest.fixture(scope="session")
+def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Toolchain]]:
+    return {}
+
+
+@pytest.fixture(params=["tier-A", "tier-B"])
+async def body(request: pytest.FixtureRequest, found: dict[int, dict[str, Toolchain]]) -> AsyncIterator[Body]:
+    def find(uid: int) -> dict[str, Toolchain]:
+        if uid not in found:
+            found[uid] = find_toolchains(uid, Path("/nonexistent"))
+        return found[uid]
+
+    sandboxes = await standing(request.param, find)
+    yield Body(request.param, sandboxes)
+    await sandboxes.close()
+
+
+@pytest.fixture
+async def attack(body: Body) -> AsyncIterator[Attack]:
+    """Run hostile code with the tests' limits and three seconds; afterwards a normal run must be well."""
+
+    async def run(code: str, *, language: str = "py", **limits: object) -> Result:
+        return await body.run(code, language=language, **{"timeout_s": 3.0, **limits})
+
+    yield run
+    after = await body.run("print(6 * 7)")
+    assert (after.exit.outcome, after.stdout) == ("exited", b"42\n")

@@ -1,0 +1,218 @@
+"""Attacks on the wall itself: the host's files, kernel, network and processes."""
+
+import os
+import socket
+from contextlib import closing
+
+import pytest
+
+from tests.hostile.conftest import Attack
+from tests.sandboxes.bodies import Body
+
+SYSCALLS = """
+import ctypes, os
+libc = ctypes.CDLL(None, use_errno=True)
+def attempt(name, *arguments):
+    words = [ctypes.c_long(word) if isinstance(word, int) else word for word in arguments]
+    if libc.syscall(*words) >= 0: print(name)
+NEWUSER, NEWNS, NEWNET = 0x10000000, 0x20000, 0x40000000
+attempt("unshare user", 272, NEWUSER)
+attempt("unshare net", 272, NEWNET)
+attempt("clone user", 56, NEWUSER | 17, 0, 0, 0, 0)
+attempt("clone3", 435, 0, 0)
+attempt("mount", 165, b"x", b"/tmp", b"tmpfs", 0, 0)
+attempt("remount", 165, 0, b"/", 0, 32, 0)
+attempt("umount", 166, b"/proc", 2)
+attempt("pivot_root", 155, b"/tmp", b"/tmp")
+attempt("chroot", 161, b"/tmp")
+attempt("setns", 308, 0, 0)
+attempt("ptrace", 101, 0, 0, 0, 0)
+attempt("process_vm_readv", 310, 1, 0, 0, 0, 0, 0)
+attempt("bpf", 321, 0, 0, 0)
+attempt("perf_event_open", 298, 0, 0, -1, -1, 0)
+attempt("io_uring_setup", 425, 1, ctypes.create_string_buffer(120))
+attempt("userfaultfd", 323, 0)
+attempt("keyctl", 250, 0, -3, 0)
+attempt("add_key", 248, b"user", b"x", b"y", 1, -3)
+attempt("open_by_handle_at", 304, -1, 0, 0)
+attempt("setuid 0", 105, 0)
+attempt("reboot", 169, 0, 0, 0, 0)
+attempt("syslog", 103, 3, 0, 0)
+attempt("init_module", 175, 0, 0, 0)
+attempt("kexec_load", 246, 0, 0, 0, 0)
+attempt("settimeofday", 164, 0, 0)
+attempt("sethostname", 170, b"x", 1)
+attempt("swapon", 167, b"x", 0)
+attempt("iopl", 172, 3)
+print("done")
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="system-call numbers of x86_64")
+async def test_no_dangerous_system_call_works(attack: Attack) -> None:
+    result = await attack(SYSCALLS)
+    assert result.stdout == b"done\n"
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="another machine's system calls")
+async def test_system_calls_of_other_ages_are_deadly(attack: Attack) -> None:
+    result = await attack("import ctypes\nprint(ctypes.CDLL(None).syscall(0x40000000 + 39))")
+    assert (result.exit.outcome, result.exit.signal) == ("killed", "SIGSYS")
+    assert "not allowed" in result.exit.message
+
+
+async def test_nothing_outside_the_writable_places_can_be_written(attack: Attack) -> None:
+    code = (
+        "import os\n"
+        "for place in '/ /usr /usr/bin /etc /bin /lib /dev /proc /mnt /proc/sys/kernel'.split():\n"
+        "    try:\n"
+        "        open(place + '/x', 'w').close(); print('wrote', place)\n"
+        "    except OSError: pass\n"
+        "for path in ('sys/kernel/core_pattern', 'sysrq-trigger', 'sys/user/max_user_namespaces'):\n"
+        "    try:\n"
+        "        os.close(os.open('/proc/' + path, os.O_WRONLY)); print('opened', path)\n"
+        "    except OSError: pass\n"
+    )
+    assert (await attack(code)).stdout == b""
+
+
+async def test_secrets_of_the_host_are_not_there(attack: Attack) -> None:
+    code = (
+        "import os\n"
+        "secret = '/root /home /var /run /sys /boot /srv /etc/ssh /etc/shadow /etc/machine-id'\n"
+        "print([path for path in secret.split() if os.path.exists(path)])\n"
+        "print(open('/etc/passwd').read().count('\\n'), os.uname().nodename)\n"
+    )
+    assert (await attack(code)).stdout == b"[]\n2 sandbox\n"
+
+
+async def test_nothing_of_the_services_environment_comes_in(
+    attack: Attack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MILLRACE_CANARY", "canary-7f3a")
+    code = (
+        "import os, glob\n"
+        "text = repr(os.environ)\n"
+        "for path in glob.glob('/proc/*/environ'):\n"
+        "    try: text += open(path).read()\n"
+        "    except OSError: pass\n"
+        "print('canary' in text.lower(), sorted(os.environ))\n"
+    )
+    result = await attack(code)
+    assert result.stdout.startswith(b"False ")
+    assert b"API" not in result.stdout
+
+
+async def test_a_program_has_no_powers_and_only_its_own_descriptors(attack: Attack) -> None:
+    code = (
+        "import os\n"
+        "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
+        "names = ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')\n"
+        "print([int(status[name], 16) for name in names])\n"
+        "print(status['NoNewPrivs'].strip(), status['Seccomp'].strip(), os.getuid(), os.getgid())\n"
+        "print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1], os.getsid(0) == os.getpid())\n"
+    )
+    result = await attack(code)
+    assert result.stdout == b"[0, 0, 0, 0, 0]\n1 2 1000 1000\n[0, 1, 2] True\n"
+
+
+async def test_only_the_programs_own_processes_can_be_seen(attack: Attack) -> None:
+    code = (
+        "import os\nprint({name for name in os.listdir('/proc') if name.isdigit()} - {'1', str(os.getpid())})"
+    )
+    assert (await attack(code)).stdout == b"set()\n"
+
+
+async def test_process_1_cannot_be_read_written_or_talked_for(attack: Attack) -> None:
+    code = (
+        "import os\n"
+        "for name, flags in (('mem', os.O_RDWR), ('mem', 0), ('environ', 0), ('maps', 0), ('auxv', 0)):\n"
+        "    try: print('opened', name, os.read(os.open('/proc/1/' + name, flags), 10))\n"
+        "    except OSError: pass\n"
+        "for name in ('fd', 'root', 'cwd'):\n"
+        "    try: print('listed', name, os.listdir('/proc/1/' + name))\n"
+        "    except OSError: pass\n"
+    )
+    assert (await attack(code)).stdout == b""
+
+
+async def test_no_packet_leaves(attack: Attack) -> None:
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port = server.getsockname()[1]
+        code = (
+            "import socket\n"
+            "def attempt(name, work):\n"
+            "    try: work(); print(name)\n"
+            "    except OSError: pass\n"
+            f"attempt('the host', lambda: socket.create_connection(('127.0.0.1', {port}), 1))\n"
+            "attempt('outside', lambda: socket.create_connection(('1.1.1.1', 53), 1))\n"
+            "attempt('a name', lambda: socket.getaddrinfo('example.com', 80))\n"
+            "attempt('udp', lambda: socket.socket(2, 2).sendto(b'x', ('8.8.8.8', 53)))\n"
+            "for family, kind in ((16, 3), (17, 3), (40, 1), (38, 5), (2, 3), (10, 3)):\n"
+            "    attempt(f'family {family}', lambda: socket.socket(family, kind, 0))\n"
+        )
+        result = await attack(code)
+    assert result.stdout == b""
+
+
+async def test_the_sandbox_has_a_loopback_of_its_own(attack: Attack) -> None:
+    code = (
+        "import socket\n"
+        "server = socket.create_server(('127.0.0.1', 0))\n"
+        "client = socket.create_connection(server.getsockname()); client.send(b'hello')\n"
+        "print(server.accept()[0].recv(9))\n"
+    )
+    assert (await attack(code)).stdout == b"b'hello'\n"
+
+
+async def test_sockets_of_the_host_without_a_path_are_out_of_reach(attack: Attack) -> None:
+    name = f"millrace-canary-{os.getpid()}"
+    with closing(socket.socket(socket.AF_UNIX)) as server:
+        server.bind("\0" + name)
+        server.listen()
+        code = (
+            "import socket\n"
+            f"try: socket.socket(socket.AF_UNIX).connect('\\0{name}'); print('connected')\n"
+            "except OSError: pass\n"
+        )
+        assert (await attack(code)).stdout == b""
+
+
+async def test_a_setuid_program_gives_nothing(attack: Attack) -> None:
+    code = "for tool in su sudo pkexec; do $tool -c 'id -u' 2>/dev/null; done; id -u"
+    assert (await attack(code, language="bash")).stdout == b"1000\n"
+
+
+async def test_the_compiler_cannot_include_the_hosts_secrets(attack: Attack) -> None:
+    result = await attack('#include "/etc/shadow"\nint main() {}', language="c")
+    assert (result.exit.stage, result.exit.exit_code) == ("build", 1)
+    assert b"No such file" in result.stderr
+
+
+async def test_one_execution_leaves_nothing_for_the_next(body: Body, attack: Attack) -> None:
+    places = "('/mnt/data', '/tmp', '/dev/shm', '/program')"
+    await attack(f"for place in {places}: open(place + '/canary', 'w').write('x')")
+    code = f"import os\nprint([place for place in {places} if 'canary' in os.listdir(place)])"
+    assert (await body.run(code)).stdout == b"[]\n"
+
+
+async def test_shared_memory_of_one_is_not_seen_by_another(body: Body, attack: Attack) -> None:
+    import asyncio
+
+    make = "import ctypes, time\nprint(ctypes.CDLL(None).shmget(4242, 4096, 0o1666) >= 0)\ntime.sleep(1)"
+    look = "import ctypes, time\ntime.sleep(0.3)\nprint(ctypes.CDLL(None).shmget(4242, 4096, 0o666))"
+    made, looked = await asyncio.gather(attack(make), attack(look))
+    assert (made.stdout, looked.stdout) == (b"True\n", b"-1\n")
+
+
+async def test_forged_messages_reach_nobody(attack: Attack) -> None:
+    code = (
+        "import os\n"
+        'said = b\'{"status":0,"cpu_s":0,"memory_bytes_peak":0,"over_memory":false}\\n\'\n'
+        "for fd in range(3, 256):\n"
+        "    try: os.write(fd, said); print(fd)\n"
+        "    except OSError: pass\n"
+        "raise SystemExit(9)\n"
+    )
+    result = await attack(code)
+    assert (result.exit.exit_code, result.stdout) == (9, b"")

@@ -1,0 +1,121 @@
+"""Control groups: what is written where, in both versions, and whose leftovers are swept."""
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from sandboxes.local.cgroups import GroupLimits, new_name, own_places, start_time, sweep
+from sandboxes.local.cgroups_v2 import HierarchyV2
+from sandboxes.local.tiers import find_hierarchy
+from tests.sandboxes.bodies import MIB, require
+
+LIMITS = GroupLimits(memory_bytes_max=64 * MIB, pids_max=9, cpus=0.25)
+
+
+class Version2(HierarchyV2):
+    """A plain folder in which new groups get the files that a kernel would put there."""
+
+    def make(self, name, limits):
+        folder = self._place / name
+        original = Path.mkdir
+
+        def mkdir(path, *args, **kwargs):
+            original(path, *args, **kwargs)
+            if path == folder:
+                for file in ("memory.swap.max", "cpu.max.burst"):
+                    (path / file).touch()
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Path, "mkdir", mkdir)
+            return super().make(name, limits)
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    (tmp_path / "cgroup.subtree_control").write_text("")
+    (tmp_path / "cgroup.procs").write_text("")
+    return tmp_path
+
+
+def test_version_2_writes_every_limit(place: Path) -> None:
+    group = Version2(place).make("millrace-x", LIMITS)
+    written = {path.name: path.read_text() for path in (place / "millrace-x").iterdir()}
+    assert written == {
+        "memory.max": str(64 * MIB),
+        "memory.swap.max": "0",
+        "pids.max": "10",
+        "cpu.max": "25000 100000",
+        "cpu.max.burst": "25000",
+    }
+    group.join(4242)
+    assert (place / "millrace-x" / "cgroup.procs").read_text() == "4242"
+    group.lift_cpu_quota()
+    assert (place / "millrace-x" / "cpu.max").read_text() == "max 100000"
+
+
+def test_version_2_reads_every_account(place: Path) -> None:
+    group = Version2(place).make("millrace-x", LIMITS)
+    folder = place / "millrace-x"
+    (folder / "cpu.stat").write_text("usage_usec 2500000\nuser_usec 1\n")
+    (folder / "memory.peak").write_text("4096\n")
+    (folder / "memory.events").write_text("low 0\noom 3\noom_kill 2\n")
+    (folder / "pids.events").write_text("max 7\n")
+    usage = group.usage()
+    assert (usage.cpu_s, usage.memory_bytes_peak, usage.oom_kills, usage.pids_refused) == (2.5, 4096, 2, 7)
+
+
+def test_version_2_hands_controllers_down_once(place: Path) -> None:
+    hierarchy = HierarchyV2(place)
+    hierarchy.hand_down()
+    assert (place / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+    (place / "cgroup.subtree_control").write_text("cpu memory pids")
+    hierarchy.hand_down()
+    assert (place / "cgroup.subtree_control").read_text() == "cpu memory pids"
+
+
+def test_a_service_that_moved_down_finds_its_place_again(place: Path) -> None:
+    (place / "millrace-service").mkdir()
+    HierarchyV2(place / "millrace-service").hand_down()
+    assert (place / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
+
+
+def test_only_groups_of_dead_owners_are_swept(place: Path) -> None:
+    mine = new_name()
+    dead = subprocess.Popen(["true"])
+    prefix, namespace, *_ = mine.split("-")
+    others = f"{prefix}-{namespace}-{dead.pid}-{start_time(dead.pid)}-1"
+    dead.wait()
+    strangers = f"{prefix}-1-{dead.pid}-1-1"
+    for name in (mine, others, strangers, "millrace-service"):
+        (place / name).mkdir()
+    assert sweep(HierarchyV2(place)) == 1
+    assert {path.name for path in place.iterdir() if path.is_dir()} == {mine, strangers, "millrace-service"}
+
+
+def test_a_real_group_holds_limits_and_is_removed_with_what_is_in_it() -> None:
+    process = subprocess.Popen(["sleep", "100"])
+    try:
+        hierarchy, why_not = find_hierarchy(process.pid)
+    finally:
+        killed = process.poll()
+        process.kill()
+        process.wait()
+    require(hierarchy is not None, f"no control groups here: {why_not}")
+    assert hierarchy
+    assert killed is None or killed == -9
+    name = new_name()
+    group = hierarchy.make(name, LIMITS)
+    inside = subprocess.Popen(["sleep", "100"])
+    group.join(inside.pid)
+    group.remove()
+    assert inside.wait() == -9
+    tops = {each.top for each in own_places().values()}
+    assert not [path for top in tops for path in top.rglob(name)]
+
+
+def test_places_are_found_where_the_kernel_says() -> None:
+    for place in own_places().values():
+        assert place.own.is_relative_to(place.top)
+        assert str(os.getpid()) in (place.own / "cgroup.procs").read_text().split()
