@@ -15,6 +15,7 @@ from pathlib import Path
 
 from infra.built_folder import built_folder
 from infra.errors import Misconfigured
+from sandboxes.guest.missing_module import EXPECTED
 from sandboxes.toolchain import Toolchain, with_binds, with_env
 
 REQUIREMENTS = Path(__file__).parent.parent / "infra" / "guest" / "requirements.txt"
@@ -51,7 +52,7 @@ def make_guest(python: Toolchain, caches: Path) -> Path:
             _call(python.paths["python3"], "-m", "venv", "--without-pip", str(folder))
             _install(folder / "bin" / "python3")
             _drop_scripts(folder / "bin")
-            _list_fonts(folder)
+            _import_all(folder)
     return final
 
 
@@ -71,15 +72,20 @@ def _drop_scripts(folder: Path) -> None:
             path.unlink()
 
 
-def _list_fonts(folder: Path) -> None:
-    """Make matplotlib's list of fonts once; it costs seconds. Kept in `matplotlib` of the environment."""
+def _import_all(folder: Path) -> None:
+    """See that all of it works, and keep the list of fonts that matplotlib takes seconds to make on the way."""
     fonts = folder / "matplotlib"
     fonts.mkdir()
-    list_fonts = "import matplotlib.font_manager"
-    _call(str(folder / "bin" / "python3"), "-c", list_fonts, env={**os.environ, "MPLCONFIGDIR": str(fonts)})
+    code = f"import {', '.join(sorted(EXPECTED))}, matplotlib.font_manager"
+    _call(str(folder / "bin" / "python3"), "-I", "-c", code, MPLCONFIGDIR=str(fonts))
 
 
-def _call(*command: str, env: dict[str, str] | None = None) -> None:
-    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+_STRAY = ("PYTHON", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT", "PIP_USER", "PIP_PYTHON")
+"""Beginnings of variables that lead Python or pip to other folders; those that name an index stay."""
+
+
+def _call(*command: str, **more: str) -> None:
+    env = {name: value for name, value in os.environ.items() if not name.startswith(_STRAY)}
+    result = subprocess.run(command, env={**env, **more}, capture_output=True, text=True, check=False)
     if result.returncode != 0:
         raise Misconfigured(f"{command[0]} failed: {result.stderr[-2000:]}")

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from infra.cache_folder import cache_folder
+from infra.errors import Misconfigured
 from sandboxes.guest.missing_module import EXPECTED, advice
-from sandboxes.guest_environment import REQUIREMENTS, guest_folder, use_guest
+from sandboxes.guest_environment import REQUIREMENTS, guest_folder, make_guest, use_guest
 from sandboxes.reach import NOBODY, is_reachable
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_tools
@@ -46,6 +47,28 @@ def test_the_names_known_to_the_guest_are_those_of_the_requirements() -> None:
     wanted = REQUIREMENTS.with_suffix(".in").read_text().splitlines()
     names = [line for line in wanted if line and not line.startswith("#")]
     assert {_IMPORTED_AS.get(name, name) for name in names} == EXPECTED
+
+
+def test_the_installers_own_packages_are_not_taken_for_the_guests(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, python: Toolchain
+) -> None:
+    """With PYTHONPATH set, pip found most of it installed already, and left it out."""
+    seen: list[set[str]] = []
+
+    def refuse(
+        command: tuple[str, ...], env: dict[str, str], **_: object
+    ) -> subprocess.CompletedProcess[str]:
+        seen.append(set(env))
+        return subprocess.CompletedProcess(command, 1, "", "no index")
+
+    monkeypatch.setenv("PYTHONPATH", "/elsewhere")
+    monkeypatch.setenv("PIP_TARGET", "/elsewhere")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1/simple")
+    monkeypatch.setattr(subprocess, "run", refuse)
+    with pytest.raises(Misconfigured, match="no index"):
+        make_guest(python, tmp_path)
+    assert [names & {"PYTHONPATH", "PIP_TARGET", "PIP_INDEX_URL"} for names in seen] == [{"PIP_INDEX_URL"}]
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_every_package_that_is_wanted_is_pinned_with_hashes() -> None:
