@@ -73,7 +73,7 @@ def _drop_scripts(folder: Path) -> None:
 
 
 def _import_all(folder: Path) -> None:
-    """See that all of it works, and keep the list of fonts that matplotlib takes seconds to make on the way."""
+    """See that all of it works, and keep the list of fonts that matplotlib makes on the way, in seconds."""
     fonts = folder / "matplotlib"
     fonts.mkdir()
     code = f"import {', '.join(sorted(EXPECTED))}, matplotlib.font_manager"

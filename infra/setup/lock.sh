@@ -13,3 +13,4 @@ compile() {
 
 compile "$@" pyproject.toml --output-file requirements.txt
 compile "$@" --group dev --constraint requirements.txt --output-file requirements-dev.txt
+compile "$@" infra/guest/requirements.in --output-file infra/guest/requirements.txt
