@@ -22,7 +22,7 @@ gets in.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
@@ -172,14 +172,6 @@ OnDelivery = Callable[[Delivery], Awaitable[None]]
 OnControl = Callable[[Control], Awaitable[None]]
 
 
-@dataclass
-class Slots:
-    """How many deliveries a consumer may hold at once; shared by the consumer and its handler."""
-
-    total: int
-    taken: int = field(default=0)
-
-
 class Publisher(Protocol):
     """The side of a transport that front doors use."""
 
@@ -254,7 +246,10 @@ class Consumer(Protocol):
         """
 
     async def renew(self, lease: Lease) -> None:
-        """Keep the lease, and the entry, for another `lease_s`. Raises `LeaseLost`."""
+        """Keep the lease, and the entry, for another `lease_s`. Raises `LeaseLost`.
+
+        Also puts `lease.attempt` on record, for a holder that tries again in a fresh sandbox.
+        """
 
     async def release(self, lease: Lease) -> None:
         """Give the entry back unstarted: another handler gets it at once and the attempt does not count.

@@ -59,7 +59,7 @@ class RedisConsumer:
             await subscriber.feed(delivery.stream, delivery.entry, delivery)
 
         intake = Intake(dispatch, slots)
-        reader = RequestsReader(self._link, self._name, intake)
+        reader = RequestsReader(self._link, self._name, intake, self._draining)
         drained = False
         try:
             await self._until_drained(reader)
@@ -114,7 +114,8 @@ class RedisConsumer:
     async def renew(self, lease: Lease) -> None:
         link, delivery = self._link, lease.delivery
         keys = link.keys_of(lease.execution_id)
-        held = await link.answer(link.run(RENEW, keys, [lease.token, link.lease_ms, link.retention_ms]))
+        arguments = [lease.token, link.lease_ms, link.retention_ms, lease.attempt]
+        held = await link.answer(link.run(RENEW, keys, arguments))
         if not held:
             raise _lost(lease)
         # JUSTID: it is no further delivery. The entry stays ours and not idle, so nobody reclaims it.

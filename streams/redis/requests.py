@@ -21,13 +21,17 @@ Fields = Mapping[bytes, bytes] | None
 
 
 class RequestsReader:
-    """Reads for one consumer into one intake until it is cancelled; `leave` tidies up."""
+    """Reads for one consumer into one intake until it is cancelled; `leave` tidies up.
 
-    def __init__(self, link: Link, consumer: str, intake: Intake) -> None:
+    Once `draining` is set nothing is handed out, though it be in the answer already.
+    """
+
+    def __init__(self, link: Link, consumer: str, intake: Intake, draining: asyncio.Event) -> None:
         self._link = link
         self._stream = link.topology.requests
         self._consumer = consumer
         self._intake = intake
+        self._draining = draining
         self._now: Callable[[], float] = asyncio.get_running_loop().time
         self._reclaim_at = 0.0
         self._newest = "0-0"
@@ -66,6 +70,8 @@ class RequestsReader:
         until_reclaim_s = max(0.001, self._reclaim_at - self._now())
         entries = await self._read(">", min(BLOCK_S, until_reclaim_s))
         for entry, fields in entries:
+            if self._draining.is_set():
+                return  # `leave` gives the rest back
             self._newest = entry
             await self._hand_out(entry, fields, 1)
 

@@ -136,12 +136,13 @@ async def test_renewing_keeps_entry_and_lease_for_longer_than_one_lease(world: W
     """A live handler is not taken for dead, however long its code runs."""
     edge, handler, other = [await world.transport() for _ in range(3)]
     await submit(edge, command())
-    async with taking(handler) as deliveries, taking(other) as others:
+    async with taking(handler) as deliveries:
         lease = await lease_of(handler, await deliveries.get())
-        for _ in range(10):
-            await asyncio.sleep(POLICY.heartbeat_s)
-            await handler.renew(lease)
-        assert others.empty()
+        async with taking(other) as others:
+            for _ in range(10):
+                await asyncio.sleep(POLICY.heartbeat_s)
+                await handler.renew(lease)
+            assert others.empty()
         await handler.finish(lease, [], finished(JOB))
 
 

@@ -1,0 +1,183 @@
+"""The handlers' side of the transport in memory."""
+
+import asyncio
+import math
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from infra.errors import LeaseLost
+from schemas.commands import RunCode
+from schemas.events import Event, Finished
+from schemas.ids import ExecutionId, TenantId
+from schemas.wire import encode
+from streams.delivery import (
+    DeadLetter,
+    Intake,
+    check_numbering,
+    hear,
+    result_line,
+)
+from streams.memory.broker import Entry, MemoryBroker
+from streams.memory.executions import Execution
+from streams.protocol import (
+    BeginOutcome,
+    Begun,
+    Control,
+    Delivery,
+    DeliveryPolicy,
+    Ended,
+    HeldElsewhere,
+    IdTaken,
+    Lease,
+    OnControl,
+    OnDelivery,
+)
+
+
+class MemoryConsumer:
+    """Takes entries, holds leases, writes logs."""
+
+    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy) -> None:
+        self._broker = broker
+        self._policy = policy
+        self._intake: Intake | None = None
+        self._draining = False
+
+    async def consume(self, on_delivery: OnDelivery, slots: int) -> None:
+        intake = self._intake = Intake(on_delivery, slots)
+        cancelled = True
+        try:
+            while not self._draining:
+                changed, published = intake.changed.ticket(), self._broker.published.ticket()
+                if not intake.free:
+                    await changed.wait()
+                elif entry := self._next():
+                    intake.start(self._deliver(entry))
+                else:
+                    await self._until_due(changed, published)
+            cancelled = False
+        finally:
+            await intake.close(cancel=cancelled)
+
+    def drain(self) -> None:
+        self._draining = True
+        if self._intake is not None:
+            self._intake.changed.notify()
+
+    async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
+        assert command.id is not None, "an execution needs its id"
+        broker = self._broker
+        execution = broker.execution(command.id) or broker.create(
+            command, digest, delivery.published_at, self._policy.log_retention_s
+        )
+        if execution.digest != digest:
+            return IdTaken()
+        if execution.status == "finished":
+            broker.acknowledge(delivery.entry)
+            return Ended()
+        if execution.held_until > broker.clock():
+            if execution.entry != delivery.entry:
+                broker.acknowledge(delivery.entry)
+            return HeldElsewhere()
+        execution.lease(delivery.entry, broker.clock() + self._policy.lease_s)
+        self._touch(execution)
+        lease = Lease(
+            execution.id, execution.token, execution.attempt, execution.seq, delivery, execution.command
+        )
+        over_limit = execution.attempt > self._policy.attempts_max
+        return Begun(lease, started_before=execution.started_at is not None, over_limit=over_limit)
+
+    async def append(self, lease: Lease, events: Sequence[Event]) -> None:
+        check_numbering(events, lease.seq)
+        self._held(lease).append(lease.token, events, self._policy)
+        lease.seq += len(events)
+
+    async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
+        check_numbering(events, lease.seq)
+        finished = msgspec.structs.replace(finished, seq=lease.seq + len(events) + 1)
+        execution = self._held(lease)
+        execution.finish(lease.token, events, finished)
+        lease.seq = finished.seq
+        self._touch(execution)
+        self._broker.results.append(result_line(finished, execution.command.tenant))
+        if execution.command.reply_to:
+            self._broker.replies[execution.command.reply_to].append(encode(finished))
+        self._broker.acknowledge(lease.delivery.entry)
+
+    async def renew(self, lease: Lease) -> None:
+        execution = self._held(lease)
+        execution.check(lease.token)
+        execution.held_until = self._broker.clock() + self._policy.lease_s
+        execution.attempt = lease.attempt
+        self._touch(execution)
+        if entry := self._broker.entries.get(lease.delivery.entry):
+            entry.idle_since = self._broker.clock()
+
+    async def release(self, lease: Lease) -> None:
+        self._held(lease).give_back(lease.token)
+        entry = self._broker.entries.pop(lease.delivery.entry, None)
+        if entry is not None:
+            self._broker.publish(entry.body)
+
+    async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
+        self._broker.results.append(result_line(finished, tenant))
+        self._broker.acknowledge(delivery.entry)
+
+    async def bury(self, delivery: Delivery, reason: str, *, acknowledge: bool = True) -> None:
+        letter = DeadLetter(delivery.body, reason, delivery.stream, delivery.entry, self._broker.now())
+        self._broker.dead.append(letter)
+        if acknowledge:
+            self._broker.acknowledge(delivery.entry)
+
+    async def listen(self, on_control: OnControl) -> None:
+        heard: asyncio.Queue[Control] = asyncio.Queue()
+        put: Callable[[Control], None] = heard.put_nowait
+        self._broker.control.append(put)
+        try:
+            while True:
+                await hear(on_control, await heard.get())
+        finally:
+            self._broker.control.remove(put)
+
+    async def mail(self, execution_id: ExecutionId) -> list[Control]:
+        mail = self._broker.mail(execution_id, self._policy.log_retention_s)
+        return list(mail.controls.values())
+
+    def _next(self) -> Entry | None:
+        """Return the entry to hand out now: an abandoned one first, else the oldest new one."""
+        silent_since = self._broker.clock() - self._policy.lease_s
+        waiting = self._broker.entries.values()
+        abandoned = (entry for entry in waiting if entry.deliveries and entry.idle_since <= silent_since)
+        new = (entry for entry in waiting if not entry.deliveries)
+        return next(abandoned, None) or next(new, None)
+
+    def _deliver(self, entry: Entry) -> Delivery:
+        entry.deliveries += 1
+        entry.idle_since = self._broker.clock()
+        stream = self._broker.topology.requests
+        return Delivery(entry.id, stream, entry.body, entry.deliveries, entry.published_at)
+
+    async def _until_due(self, *events: asyncio.Event) -> None:
+        """Wait until one of `events`, or until the longest silent entry counts as abandoned."""
+        pending = [entry.idle_since for entry in self._broker.entries.values() if entry.deliveries]
+        due_at = min(pending, default=math.inf) + self._policy.lease_s
+        waits = [asyncio.ensure_future(event.wait()) for event in events]
+        timeout = None if math.isinf(due_at) else max(0.0, due_at - self._broker.clock())
+        try:
+            await asyncio.wait(waits, timeout=timeout, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for wait in waits:
+                wait.cancel()
+
+    def _held(self, lease: Lease) -> Execution:
+        execution = self._broker.execution(lease.execution_id)
+        if execution is None:
+            raise LeaseLost(f"the log of {lease.execution_id} is gone")
+        return execution
+
+    def _touch(self, execution: Execution) -> None:
+        """Keep record, log and mail for another retention period."""
+        execution.expires_at = self._broker.clock() + self._policy.log_retention_s
+        mail = self._broker.mail(execution.id, self._policy.log_retention_s)
+        mail.expires_at = execution.expires_at
