@@ -20,6 +20,7 @@ from sandboxes.local.zygote_wall import ZygoteConfig, guest_config, wall_argumen
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 _MESSAGE_BYTES_MAX = 4096
+_COMPLAINT_BYTES = 2000
 
 
 class Zygote:
@@ -48,7 +49,13 @@ class Zygote:
         self._waiting: dict[int, asyncio.Future[ChildHandles]] = {}
         self._controls: dict[int, ChildControl] = {}
         self._early: dict[int, Ended] = {}
+        self._said = b""
+        self._making = 0
         self._loop.add_reader(control, self._read)
+        assert process.stderr
+        self._stderr = process.stderr
+        os.set_blocking(self._stderr.fileno(), False)
+        self._loop.add_reader(self._stderr, self._listen)
 
     @classmethod
     async def start(cls, config: ZygoteConfig, modules: Sequence[str]) -> "Zygote":
@@ -72,8 +79,20 @@ class Zygote:
         await zygote._until_ready()
         return zygote
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether it has no child and makes none."""
+        return not self.children and not self._making
+
     async def make(self) -> Child:
         """Have a child made and wait until it is isolated. Raises as `start` does."""
+        self._making += 1
+        try:
+            return await self._make()
+        finally:
+            self._making -= 1
+
+    async def _make(self) -> Child:
         name = next(self._names)
         ours, theirs = control_pair()
         waiting = self._waiting[name] = self._loop.create_future()
@@ -97,22 +116,17 @@ class Zygote:
         self._lose()
         self._process.kill()
         await asyncio.gather(*(child.close() for child in list(self.children)))
-        pidfd = _pidfd_of(self._process)
-        if pidfd is not None:
-            await readable(pidfd)
-            os.close(pidfd)
-        self._process.wait()
-        if self._process.stderr:
-            self._process.stderr.close()
+        if self._process.returncode is None:
+            await _gone(self._process)
+        self._loop.remove_reader(self._stderr)
+        self._stderr.close()
 
     async def _until_ready(self) -> None:
         try:
             await asyncio.wait_for(asyncio.shield(self._ready), self._timeout_s)
         except (TimeoutError, SandboxFailed):
-            self._process.kill()
-            said = await asyncio.to_thread(self._process.stderr.read, 2000) if self._process.stderr else b""
             await self.close()
-            told = said.decode(errors="replace").strip() or "it said nothing."
+            told = self._said.decode(errors="replace").strip() or "it said nothing."
             raise SandboxFailed(f"The zygote does not come to stand: {told}") from None
         except asyncio.CancelledError:
             await self.close()
@@ -131,7 +145,8 @@ class Zygote:
             control.close()
             os.close(handles.init_pidfd)
             os.close(handles.pidfd)
-            raise SandboxFailed("A child of the zygote could not be isolated.")
+            said = self._said.decode(errors="replace").strip()
+            raise SandboxFailed(f"A child of the zygote could not be isolated. {said}")
         child = Child(handles, control, hello)
         child.on_close = lambda: self._forget(child, handles.pid)
         self.children.add(child)
@@ -141,6 +156,13 @@ class Zygote:
         self.children.discard(child)
         self._controls.pop(pid, None)
         self.on_change()
+
+    def _listen(self) -> None:
+        """Take what bubblewrap, Python and children complain about; the last of it is kept."""
+        said = self._stderr.read(_COMPLAINT_BYTES)
+        if said == b"":
+            self._loop.remove_reader(self._stderr)
+        self._said = (self._said + (said or b""))[-_COMPLAINT_BYTES:]
 
     def _read(self) -> None:
         try:
@@ -236,5 +258,11 @@ def _spawn(config: ZygoteConfig, inheritance: Inheritance, control: int) -> subp
     )
 
 
-def _pidfd_of(process: subprocess.Popen[bytes]) -> int | None:
-    return os.pidfd_open(process.pid) if process.returncode is None else None
+async def _gone(process: subprocess.Popen[bytes]) -> None:
+    """Wait for bubblewrap, which ends after all that is in it."""
+    pidfd = os.pidfd_open(process.pid)
+    try:
+        await readable(pidfd)
+    finally:
+        os.close(pidfd)
+    process.wait()

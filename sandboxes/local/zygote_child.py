@@ -81,7 +81,7 @@ class ChildControl(Control):
         self.is_over = False
 
     async def start(self, order: dict[str, Any], fds: Sequence[int]) -> asyncio.Future[Ended]:
-        """Start a command as `Control.start` does; a script of the guest's Python runs in the warm process."""
+        """Start a command as `Control.start` does; the guest's Python runs a script in the warm process."""
         argv = order["argv"]
         head = len(self._warm_command)
         if len(argv) > head and tuple(argv[:head]) == self._warm_command:

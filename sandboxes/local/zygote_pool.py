@@ -109,6 +109,7 @@ class _Nursery:
         """Return once a child is ready."""
         await self._replace()
         self._waiting.append(await self._make())
+        self._work.set()
         self._run(self._keep_full())
         self._run(self._keep_fresh())
 
@@ -199,7 +200,7 @@ class _Nursery:
 
     def _tidy(self) -> None:
         """Close zygotes that retired and whose last child is gone; refill after a crash."""
-        for zygote in [zygote for zygote in self._retired if not zygote.children]:
+        for zygote in [zygote for zygote in self._retired if zygote.is_idle]:
             self._retired.discard(zygote)
             self._run(zygote.close())
         if self._zygote and not self._zygote.can_make:

@@ -1,0 +1,290 @@
+"""The pool: children ready, taken once, gone without trace; zygotes that crash or grow old are replaced."""
+
+import asyncio
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from sandboxes.local.zygote_child import Child
+from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
+from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+
+from .conftest import pool_config, run_command, run_in, started
+
+
+@pytest.fixture
+async def pool() -> AsyncIterator[ZygotePool]:
+    """A pool of its own for each test: they break it."""
+    pool = await started(pool_config(retry_s=0.01))
+    yield pool
+    await pool.close()
+
+
+async def until(condition, *, seconds: float = 10.0) -> None:
+    """Wait until something becomes true."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def zygote_of(child: Child) -> int:
+    """Return the host's number for the warm process that made `child`."""
+    return psutil.Process(child.pid).ppid()
+
+
+async def test_a_child_is_used_once(pool: ZygotePool) -> None:
+    """Every take gives another process; two at once are two."""
+    children = [await pool.take() for _ in range(4)]
+    assert len({child.pid for child in children}) == 4
+    results = await asyncio.gather(*(run_in(child, "import os; print(os.getpid())") for child in children))
+    assert [result.stdout for result in results] == ["2\n"] * 4
+    await asyncio.gather(*(child.close() for child in children))
+
+
+async def test_the_pool_fills_up_again() -> None:
+    """As many children wait as were asked for, before and after some were taken."""
+    pool = await started(pool_config(ready={"plain": 3}))
+    try:
+        await until(lambda: pool.ready == {"plain": 3})
+        for _ in range(2):
+            child = await pool.take()
+            await child.close()
+        await until(lambda: pool.ready == {"plain": 3})
+    finally:
+        await pool.close()
+
+
+async def test_many_runs_leave_nothing(pool: ZygotePool) -> None:
+    """After 300 runs there are as many processes, descriptors and mounts as after the first ones."""
+
+    async def runs(count: int) -> None:
+        for number in range(count):
+            child = await pool.take()
+            result = await run_in(child, f"print({number})\nimport os\nif os.fork() == 0: os.setsid()")
+            assert result.stdout.startswith(f"{number}\n")
+            await child.close()
+        await until(lambda: pool.ready == {"plain": 1})
+
+    def held() -> tuple[int, int, int]:
+        me = psutil.Process()
+        return (
+            len(me.children(recursive=True)),
+            me.num_fds(),
+            len(Path("/proc/mounts").read_text().splitlines()),
+        )
+
+    await runs(5)
+    await until(lambda: all(p.status() != "zombie" for p in psutil.Process().children(recursive=True)))
+    before = held()
+    await runs(300)
+    await until(lambda: held() == before)
+
+
+async def test_killing_ends_everything_and_tells_the_signal(pool: ZygotePool) -> None:
+    """Also what ignores signals and what went into sessions of its own."""
+    child = await pool.take()
+    code = (
+        "import os, signal, time\n"
+        "for n in set(range(1, 65)) - {9, 19, 32, 33}: signal.signal(n, signal.SIG_IGN)\n"
+        "for _ in range(3):\n    if os.fork() == 0: os.setsid(); break\n"
+        "print('up', flush=True)\nwhile True: time.sleep(600)"
+    )
+    running = asyncio.create_task(run_in(child, code))
+    me = psutil.Process(child.pid)
+    await until(lambda: len(me.children()) == 3)
+    descendants = me.children()
+    child.control.kill()
+    result = await running
+    assert result.code == -signal.SIGKILL
+    await child.close()
+    assert not any(process.is_running() for process in [me, *descendants])
+
+
+async def test_a_crash_of_the_program_is_told_by_the_zygote(pool: ZygotePool) -> None:
+    """The status is the program's own, not that of whoever reports it."""
+    for code, status in (("import os; os._exit(7)", 7), ("import os; os.kill(os.getpid(), 11)", -11)):
+        child = await pool.take()
+        assert (await run_in(child, code)).code == status
+        await child.close()
+
+
+async def test_what_a_program_left_running_ends_with_it(pool: ZygotePool) -> None:
+    """A daemon that holds the output open does not hold up the end."""
+    child = await pool.take()
+    code = "import subprocess\nsubprocess.Popen('setsid sleep 600 &', shell=True).wait()\nprint('bye')"
+    assert (await run_in(child, code)).stdout == "bye\n"
+    await child.reaped()
+    await child.close()
+
+
+async def test_orphans_are_reaped_while_the_program_runs(pool: ZygotePool) -> None:
+    """Process 1 of the sandbox leaves no zombies behind."""
+    code = (
+        "import os, time\n"
+        "for _ in range(20):\n    if os.fork() == 0:\n        if os.fork() == 0: os._exit(0)\n        os._exit(0)\n"
+        "    os.wait()\n"
+        "while [d for d in os.listdir('/proc') if d.isdigit()] != ['1', '2']: time.sleep(0.001)\nprint('clean')"
+    )
+    child = await pool.take()
+    assert (await run_in(child, code)).stdout == "clean\n"
+    await child.close()
+
+
+async def test_commands_run_one_after_the_other_in_one_child(pool: ZygotePool) -> None:
+    """A build and then its result, each with its own status; what cannot start says so."""
+    child = await pool.take()
+    write = [
+        "/bin/sh",
+        "-c",
+        "printf '#!/bin/sh\\necho built $1; exit 3' > /program/main; chmod +x /program/main",
+    ]
+    assert (await run_command(child, write)).code == 0
+    result = await run_command(child, ["/program/main", "ä"])
+    assert (result.stdout, result.code) == ("built ä\n", 3)
+    with pytest.raises(SandboxFailed, match="no-such-tool: No such file"):
+        await run_command(child, ["no-such-tool"])
+    result = await run_command(child, ["/bin/sh", "-c", "kill -TERM $$"])
+    assert result.code == -signal.SIGTERM
+    await child.close()
+
+
+async def test_inputs_and_results_pass_through_the_directory(pool: ZygotePool) -> None:
+    """The service reads what the program wrote, even when all is over."""
+    child = await pool.take()
+    await run_in(child, "open('out.txt', 'w').write('result')")
+    await child.reaped()
+    fd = os.open("out.txt", os.O_RDONLY, dir_fd=child.data_fd)
+    assert os.read(fd, 100) == b"result"
+    os.close(fd)
+    await child.close()
+
+
+async def test_a_crashed_zygote_is_replaced_and_its_children_live_on(pool: ZygotePool) -> None:
+    """What runs ends with its own status, what waits can be taken, and new children come from a new zygote."""
+    running, waiting = await pool.take(), await pool.take()
+    await until(lambda: pool.ready == {"plain": 1})
+    first = zygote_of(running)
+    code = "import sys\nprint(input(), flush=True)\nsys.exit(5)"
+    (late_read, late_write), tasks = os.pipe(), []
+    tasks.append(asyncio.create_task(run_in(running, "import time, os\ntime.sleep(0.3)\nos._exit(6)")))
+    os.close(late_read), os.close(late_write)
+    await asyncio.sleep(0)
+    os.kill(first, signal.SIGKILL)
+    await until(lambda: not psutil.pid_exists(first))
+    assert (await tasks[0]).code == 6
+    assert (await run_in(waiting, code, stdin=b"alive\n")).stdout == "alive\n"
+    fresh = [await pool.take() for _ in range(2)]
+    assert (await run_in(fresh[1], "print(2)")).stdout == "2\n"
+    assert zygote_of(fresh[1]) != first if psutil.pid_exists(fresh[1].pid) else True
+    await asyncio.gather(*(child.close() for child in (running, waiting, *fresh)))
+
+
+async def test_the_end_of_everything_is_survived(pool: ZygotePool) -> None:
+    """Bubblewrap killed with all its children: what ran is told to be lost, the next take works."""
+    child = await pool.take()
+    running = asyncio.create_task(run_in(child, "print('up', flush=True)\nimport time; time.sleep(600)"))
+    await asyncio.sleep(0)
+    for process in psutil.Process().children():
+        process.kill()
+    with pytest.raises(SandboxFailed):
+        await running
+    await child.close()
+    again = await pool.take()
+    assert (await run_in(again, "print(3)")).stdout == "3\n"
+    await again.close()
+
+
+async def test_a_zygote_is_recycled_by_count() -> None:
+    """Its successor has another hash seed; the old one ends with its last child."""
+    pool = await started(pool_config(children_max=3, age_s_max=0.02))
+    try:
+        seeds = set()
+        zygotes = set()
+        while len(seeds) < 3:
+            child = await pool.take()
+            zygotes.add(zygote_of(child))
+            seeds.add((await run_in(child, "print(hash('a'))")).stdout)
+            await child.close()
+        await until(lambda: sum(psutil.pid_exists(pid) for pid in zygotes) <= 1)
+    finally:
+        await pool.close()
+
+
+async def test_children_are_prepared_before_they_are_ready() -> None:
+    """Such as put into a control group; a child that cannot be prepared is no child."""
+    prepared: list[int] = []
+
+    async def prepare(child: Child) -> None:
+        prepared.append(child.pid)
+        if len(prepared) == 2:
+            raise OSError("no")
+
+    pool = await started(pool_config(prepare=prepare, retry_s=0.01))
+    try:
+        for _ in range(3):
+            child = await pool.take()
+            assert child.pid in prepared
+            assert child.pid != (prepared[1:2] or [0])[0]
+            await child.close()
+            await until(lambda: pool.ready == {"plain": 1})
+    finally:
+        await pool.close()
+
+
+async def test_closing_leaves_no_process(pool: ZygotePool) -> None:
+    """Not even of children that were taken and never closed; taking from it is refused."""
+    await pool.take()
+    await pool.close()
+    assert psutil.Process().children(recursive=True) == []
+    with pytest.raises(SandboxUnavailable):
+        await pool.take()
+
+
+async def test_a_python_that_does_not_start_is_told_why() -> None:
+    """The message carries what was said on the error output."""
+    broken = pool_config()
+    zygote = broken.zygote
+    config = PoolConfig(
+        zygote=type(zygote)(
+            bwrap=zygote.bwrap,
+            python="/usr/bin/no-python",
+            uid=zygote.uid,
+            disk_bytes_max=1 << 20,
+            pids_max=9,
+        ),
+        ready={"plain": 1},
+    )
+    with pytest.raises(SandboxFailed, match="no-python"):
+        await ZygotePool(config).start()
+    assert psutil.Process().children(recursive=True) == []
+
+
+async def test_a_heavy_flavour_without_its_modules_is_a_plain_one() -> None:
+    """It is not kept; whoever asks for it gets a plain child."""
+    pool = await started(pool_config(ready={"plain": 1, "heavy": 1}, modules=("no_such_module",)))
+    try:
+        assert pool.warm_modules == ()
+        assert set(pool.ready) == {"plain"}
+        child = await pool.take("heavy")
+        assert (await run_in(child, "print(4)")).stdout == "4\n"
+        await child.close()
+    finally:
+        await pool.close()
+
+
+async def test_a_module_of_the_heavy_flavour_is_there_already() -> None:
+    """The heavy child has it before the program asks; the plain child imports it itself."""
+    pool = await started(pool_config(ready={"plain": 1, "heavy": 1}, modules=("fractions", "colorsys")))
+    try:
+        assert pool.warm_modules == ["fractions", "colorsys"]
+        code = "import sys\nprint('colorsys' in sys.modules)\nimport colorsys"
+        for flavour, warm in (("heavy", "True\n"), ("plain", "False\n")):
+            child = await pool.take(flavour)
+            assert (await run_in(child, code)).stdout == warm
+            await child.close()
+    finally:
+        await pool.close()
