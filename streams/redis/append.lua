@@ -1,18 +1,18 @@
 -- Write events to a log if the lease is still held and they are the next ones; all or none.
 -- KEYS  record, log, watchers, mail
--- ARGV  reach, inbox_entries_max, inbox_ms, id, token, seq before, started or '', inline,
+-- ARGV  reach, id, token, seq before, started or '', inline,
 --       entries_max, bytes_max (both '' for events that always get in), then the events
 -- Answers {'written', told}, {'lost'}, {'full'} or {'misnumbered', seq}.
 local record, log, watchers = KEYS[1], KEYS[2], KEYS[3]
-local before = tonumber(ARGV[6])
+local before = tonumber(ARGV[4])
 local events, bytes = {}, 0
-for index = 11, #ARGV do
+for index = 9, #ARGV do
   events[#events + 1] = ARGV[index]
   bytes = bytes + #ARGV[index]
 end
 
 local known = redis.call('HMGET', record, 'token', 'finished', 'seq', 'bytes')
-if known[1] ~= ARGV[5] or known[2] then
+if known[1] ~= ARGV[3] or known[2] then
   return {'lost'}
 end
 if not is_written(log, known[3], before + #events, events[#events]) then
@@ -20,13 +20,13 @@ if not is_written(log, known[3], before + #events, events[#events]) then
     return {'misnumbered', tonumber(known[3])}
   end
   bytes = bytes + tonumber(known[4])
-  if ARGV[9] ~= '' and (before + #events > tonumber(ARGV[9]) or bytes > tonumber(ARGV[10])) then
+  if ARGV[7] ~= '' and (before + #events > tonumber(ARGV[7]) or bytes > tonumber(ARGV[8])) then
     return {'full'}
   end
   write(log, before + 1, events)
   redis.call('HSET', record, 'seq', before + #events, 'bytes', whole(bytes))
-  if ARGV[7] ~= '' then
-    redis.call('HSET', record, 'started', ARGV[7])
+  if ARGV[5] ~= '' then
+    redis.call('HSET', record, 'started', ARGV[5])
   end
 end
-return {'written', tell(watchers, ARGV[1], news(ARGV[4], before + 1, events, ARGV[8]), ARGV[2], ARGV[3])}
+return {'written', tell(watchers, ARGV[1], news(ARGV[2], before + 1, events, ARGV[6]))}

@@ -1,4 +1,7 @@
--- Put before every script that needs it: the server's clock, and telling those who follow.
+-- Put before every script: the server's clock, and telling those who follow.
+
+local INBOX_ENTRIES_MAX = 10000
+local INBOX_MS = 60000  -- an inbox nobody put anything into for so long expires
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -23,14 +26,14 @@ end
 
 -- Tell every inbox that watches. Where inboxes are out of reach (reach 'slot': on a cluster they live in
 -- other slots) nobody is told and the inboxes are returned for the client to tell.
-local function tell(watchers, reach, message, inbox_entries_max, inbox_ms)
+local function tell(watchers, reach, message)
   local inboxes = redis.call('ZRANGEBYSCORE', watchers, whole(now_ms()), '+inf')
   if reach == 'slot' then
     return inboxes
   end
   for _, inbox in ipairs(inboxes) do
-    redis.call('XADD', inbox, 'MAXLEN', '~', inbox_entries_max, '*', unpack(message))
-    redis.call('PEXPIRE', inbox, inbox_ms)
+    redis.call('XADD', inbox, 'MAXLEN', '~', INBOX_ENTRIES_MAX, '*', unpack(message))
+    redis.call('PEXPIRE', inbox, INBOX_MS)
   end
   return {}
 end

@@ -30,6 +30,7 @@ from streams.redis.records import new_record_arguments
 from streams.redis.requests import RequestsReader, acknowledge, republish
 from streams.redis.scripts import BEGIN, RELEASE, RENEW
 from streams.redis.settling import settle, settle_again
+from streams.redis.telling import tell
 from streams.redis.writing import LogWriter
 from streams.topology import HANDLERS_GROUP
 
@@ -86,7 +87,7 @@ class RedisConsumer:
     async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
         assert command.id is not None, "an execution needs its id"
         arguments = [
-            *self._link.inbox_arguments(),
+            self._link.reach,
             *new_record_arguments(command, digest, delivery.published_at),
             self._link.retention_ms,
             self._link.lease_ms,
@@ -166,7 +167,7 @@ class RedisConsumer:
         _, token, attempt, seq, started, told = answer
         assert command.id is not None, "an execution needs its id"
         queued = queued_event(command.id, delivery.published_at)
-        await self._link.tell(told, ["id", command.id, "last", 1, 1, queued])
+        await tell(self._link, told, command.id, 1, [queued])
         lease = Lease(command.id, token, attempt, seq, delivery, command)
         over_limit = attempt > self._link.policy.attempts_max
         return Begun(lease, started_before=bool(started), over_limit=over_limit)

@@ -1,18 +1,18 @@
 -- Write the last events of an execution and end it, whatever the bounds. Where one script reaches all keys
 -- (reach 'all') the result, the reply and the acknowledgement are part of it.
 -- KEYS  record, log, watchers, mail, and with reach 'all': results, requests, reply (if any)
--- ARGV  reach, inbox_entries_max, inbox_ms, id, token, seq before, time, inline, retention_ms, group, entry,
+-- ARGV  reach, id, token, seq before, time, inline, retention_ms, group, entry,
 --       results_max, result, then the events, `finished` last
 -- Answers {'written', told, fault of the reply or ''}, {'lost'} or {'misnumbered', seq}.
 local record, log, watchers, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
-local before = tonumber(ARGV[6])
+local before = tonumber(ARGV[4])
 local events = {}
-for index = 14, #ARGV do
+for index = 12, #ARGV do
   events[#events + 1] = ARGV[index]
 end
 
 local known = redis.call('HMGET', record, 'token', 'finished', 'seq')
-if known[1] ~= ARGV[5] then
+if known[1] ~= ARGV[3] then
   return {'lost'}
 end
 if is_written(log, known[3], before + #events, events[#events]) then
@@ -26,18 +26,18 @@ if tonumber(known[3]) ~= before then
 end
 
 write(log, before + 1, events)
-redis.call('HSET', record, 'seq', before + #events, 'finished', ARGV[7])
-expire(ARGV[9], record, log, mail)
-local told = tell(watchers, ARGV[1], news(ARGV[4], before + 1, events, ARGV[8]), ARGV[2], ARGV[3])
+redis.call('HSET', record, 'seq', before + #events, 'finished', ARGV[5])
+expire(ARGV[7], record, log, mail)
+local told = tell(watchers, ARGV[1], news(ARGV[2], before + 1, events, ARGV[6]))
 local fault = ''
 if ARGV[1] == 'all' then
-  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[12], '*', 'data', ARGV[13])
+  redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'data', ARGV[11])
   if KEYS[7] then  -- a name of the publisher's choice, which may be anything
-    local answer = redis.pcall('XADD', KEYS[7], 'MAXLEN', '~', ARGV[12], '*', 'data', events[#events])
+    local answer = redis.pcall('XADD', KEYS[7], 'MAXLEN', '~', ARGV[10], '*', 'data', events[#events])
     fault = type(answer) == 'table' and answer.err or ''
   end
-  redis.call('XACK', KEYS[6], ARGV[10], ARGV[11])
-  redis.call('XDEL', KEYS[6], ARGV[11])
+  redis.call('XACK', KEYS[6], ARGV[8], ARGV[9])
+  redis.call('XDEL', KEYS[6], ARGV[9])
   redis.call('HSET', record, 'settled', 1)
 end
 return {'written', told, fault}

@@ -21,10 +21,6 @@ T = TypeVar("T")
 SILENT_S = 4.0
 """A broker that does not answer for so long is away."""
 
-INBOX_ENTRIES_MAX = 10_000
-INBOX_MS = 60_000
-"""An inbox nobody was told of again expires."""
-
 
 class Link:
     """One process's way to one broker."""
@@ -53,10 +49,6 @@ class Link:
         topology = self.topology
         makers = (topology.record, topology.log, topology.watchers, topology.mail)
         return [make(execution_id) for make in makers]
-
-    def inbox_arguments(self) -> tuple[Argument, ...]:
-        """Return what every script that tells inboxes begins its arguments with."""
-        return (self.reach, INBOX_ENTRIES_MAX, INBOX_MS)
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run one script."""
@@ -101,15 +93,6 @@ class Link:
                 if clock() >= give_up_at:
                     raise Unavailable(f"Redis at {self.config.where()} is away for too long") from error
                 await backoff.pause(error)
-
-    async def tell(self, inboxes: Sequence[bytes], message: Sequence[Argument]) -> None:
-        """Put a message into inboxes that a script could not reach. Re-reading makes up for a lost one."""
-        for inbox in inboxes:
-            try:
-                await self.call("XADD", inbox, "MAXLEN", "~", INBOX_ENTRIES_MAX, "*", *message)
-                await self.call("PEXPIRE", inbox, INBOX_MS)
-            except AWAY as error:
-                log.warning("inbox_not_reached", broker=self.config.where(), error=str(error))
 
 
 class Backoff:

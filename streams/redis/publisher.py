@@ -16,6 +16,7 @@ from streams.redis.following import WATCH_MS, Inbox, read_log
 from streams.redis.link import Link
 from streams.redis.records import FIELDS, new_record_arguments, parse_record
 from streams.redis.scripts import ADMIT, Argument
+from streams.redis.telling import tell
 from streams.topology import DATA, HANDLERS_GROUP
 
 CONTROL_ENTRIES_MAX = 10_000
@@ -43,7 +44,7 @@ class RedisPublisher:
             follower.admitted([logged(1, queued)] if submission.result == "accepted" else [])
         if self._link.reach == "slot" and waits:
             await self._link.answer(self._link.add(self._link.topology.requests, {DATA: encode(command)}))
-            await self._link.tell(told, ["id", command.id, "last", 1, 1, queued])
+            await tell(self._link, told, command.id, 1, [queued])
         return submission
 
     async def _admit(self, command: RunCode, digest: str, created_at: datetime, *, watch: bool) -> Any:
@@ -55,7 +56,7 @@ class RedisPublisher:
         if link.reach == "all":
             keys.append(topology.requests)
         arguments = [
-            *link.inbox_arguments(),
+            link.reach,
             *new_record_arguments(command, digest, created_at),
             link.retention_ms,
             self._inbox.key if watch else "",

@@ -14,11 +14,8 @@ from streams.protocol import Lease, LogFull
 from streams.redis.link import Link
 from streams.redis.scripts import APPEND, FINISH, Argument, Script
 from streams.redis.settling import settle_execution
+from streams.redis.telling import inline, tell
 from streams.topology import HANDLERS_GROUP
-
-INLINE_BYTES_MAX = 8 * 1024
-INLINE_EVENTS_MAX = 64
-"""Events up to these sizes travel in the inbox message itself; of others it tells only the last seq."""
 
 
 class LogWriter:
@@ -45,7 +42,7 @@ class LogWriter:
         policy = self._link.policy
         bounds = (policy.log_entries_max, policy.log_bytes_max) if is_output(events) else ("", "")
         keys = self._link.keys_of(lease.execution_id)
-        await self._write(APPEND, keys, lease, (started, _inline(lines), *bounds), lines)
+        await self._write(APPEND, keys, lease, (started, inline(lines), *bounds), lines)
 
     async def _finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
         link, delivery, reply_to = self._link, lease.delivery, lease.command.reply_to
@@ -56,7 +53,7 @@ class LogWriter:
             keys += [link.topology.results, delivery.stream, *([reply_to] if reply_to else [])]
         arguments = (
             finished.time.isoformat(),
-            _inline(lines),
+            inline(lines),
             link.retention_ms,
             HANDLERS_GROUP,
             delivery.entry,
@@ -78,7 +75,7 @@ class LogWriter:
         lines: Sequence[bytes],
     ) -> Sequence[Any]:
         link, before = self._link, lease.seq
-        sent = [*link.inbox_arguments(), lease.execution_id, lease.token, before, *arguments, *lines]
+        sent = [link.reach, lease.execution_id, lease.token, before, *arguments, *lines]
         try:
             answer: Sequence[Any] = await link.persist(lambda: link.run(script, keys, sent))
         except Unavailable as error:
@@ -91,21 +88,8 @@ class LogWriter:
             case b"misnumbered":
                 raise AssertionError(f"the log of {lease.execution_id} is at {answer[1]}, not at {before}")
         lease.seq = before + len(lines)
-        await link.tell(answer[1], _news(lease, before + 1, lines))
+        await tell(link, answer[1], lease.execution_id, before + 1, lines)
         return answer
-
-
-def _inline(lines: Sequence[bytes]) -> int:
-    small = len(lines) <= INLINE_EVENTS_MAX and sum(map(len, lines)) <= INLINE_BYTES_MAX
-    return 1 if small else 0
-
-
-def _news(lease: Lease, first: int, lines: Sequence[bytes]) -> list[Argument]:
-    """Return what an inbox is told; the same as `news` in common.lua."""
-    message: list[Argument] = ["id", lease.execution_id, "last", lease.seq]
-    if _inline(lines):
-        message += [part for seq, line in enumerate(lines, first) for part in (seq, line)]
-    return message
 
 
 async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:

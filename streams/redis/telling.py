@@ -1,0 +1,35 @@
+"""Telling inboxes where no script of an execution reaches them: on a cluster they live in other slots."""
+
+from collections.abc import Sequence
+
+from infra.redis import AWAY
+from schemas.ids import ExecutionId
+from streams.delivery import log
+from streams.redis.link import Link
+from streams.redis.scripts import TELL, Argument
+
+INLINE_BYTES_MAX = 8 * 1024
+INLINE_EVENTS_MAX = 64
+"""Events up to these sizes travel in the message itself; of others it tells only the last seq."""
+
+
+def inline(lines: Sequence[bytes]) -> int:
+    """Return 1 if events are small enough to travel in the message itself, else 0."""
+    return int(len(lines) <= INLINE_EVENTS_MAX and sum(map(len, lines)) <= INLINE_BYTES_MAX)
+
+
+async def tell(
+    link: Link, inboxes: Sequence[bytes], execution_id: ExecutionId, first: int, lines: Sequence[bytes]
+) -> None:
+    """Tell `inboxes` of events from seq `first` on, in the words of `news` in common.lua.
+
+    A message that is lost costs its readers time: they look into the log now and then.
+    """
+    message: list[Argument] = ["id", execution_id, "last", first + len(lines) - 1]
+    if inline(lines):
+        message += [part for seq, line in enumerate(lines, first) for part in (seq, line)]
+    for inbox in inboxes:
+        try:
+            await link.run(TELL, [inbox.decode()], message)
+        except AWAY as error:
+            log.warning("inbox_not_reached", broker=link.config.where(), error=str(error))
