@@ -3,7 +3,7 @@ PYTHON ?=
 WORKERS ?= 2
 venv := .venv/bin
 
-.PHONY: help setup demo test check serve bench hostile fmt languages lock clean
+.PHONY: help setup demo test check serve bench hostile fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -41,6 +41,9 @@ fmt: setup ## put the code in shape
 
 languages: setup ## install the compilers and runtimes of all thirteen languages
 	@$(venv)/python -m sandboxes.install --all
+
+guest: setup ## give the sandboxes' Python numpy, pandas, matplotlib and other packages
+	@$(venv)/python -m sandboxes.install --guest
 
 lock: setup ## pin the dependencies named in pyproject.toml again
 	@sh infra/setup/lock.sh

@@ -2,21 +2,15 @@
 
 import json
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from tests.process.conftest import ROOT
+from tests.process.processes import ROOT
 
-
-@pytest.fixture(autouse=True)
-def _needs_bubblewrap() -> None:
-    if shutil.which("bwrap") is None:
-        assert not os.environ.get("CI"), "bubblewrap must be there in CI"
-        pytest.skip("bubblewrap is not installed")
+pytestmark = pytest.mark.usefixtures("bubblewrap")
 
 
 def run(

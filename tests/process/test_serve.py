@@ -1,80 +1,19 @@
 """`millrace serve`: one command, everything runs; one signal, everything is gone."""
 
 import json
-import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
-import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
-import psutil
 import pytest
 
-from tests.process.conftest import ROOT, has_ended, wait_until
+from tests.process.processes import Serve, has_ended, wait_until
+
+pytestmark = pytest.mark.usefixtures("bubblewrap")
 
 IDLE_MEMORY_BYTES_MAX = 150 * 1024 * 1024
-
-
-@pytest.fixture(autouse=True)
-def _needs_bubblewrap() -> None:
-    if shutil.which("bwrap") is None:
-        assert not os.environ.get("CI"), "bubblewrap must be there in CI"
-        pytest.skip("bubblewrap is not installed")
-
-
-class Serve:
-    """One `millrace serve`, its words and its processes."""
-
-    def __init__(self, folder: Path, port: int, **settings: str) -> None:
-        folder.mkdir(exist_ok=True)
-        self.out = folder / "serve.out"
-        self.url = f"http://127.0.0.1:{port}"
-        environment = {name: os.environ[name] for name in ("PATH", "HOME", "CI") if name in os.environ}
-        environment |= {"PYTHONPATH": str(ROOT), "MILLRACE_DATA_DIR": str(folder / "data"), **settings}
-        with self.out.open("wb") as sink:
-            command = [sys.executable, "-m", "millrace", "serve", "--port", str(port)]
-            self.process = subprocess.Popen(
-                command, cwd=folder, env=environment, stdout=sink, stderr=sink, stdin=subprocess.DEVNULL
-            )
-
-    def ready(self) -> "Serve":
-        wait_until(lambda: "Ctrl-C" in self.said() or self.process.poll() is not None, "the greeting", 60)
-        assert self.process.poll() is None, self.said()
-        return self
-
-    def said(self) -> str:
-        return self.out.read_text()
-
-    def family(self) -> list[psutil.Process]:
-        supervisor = psutil.Process(self.process.pid)
-        return [supervisor, *supervisor.children(recursive=True)]
-
-    def ask(self, path: str, body: object = None) -> dict[str, object]:
-        data = None if body is None else json.dumps(body).encode()
-        headers = {"x-api-key": "test-api-key", "content-type": "application/json"}
-        request = urllib.request.Request(self.url + path, data, headers)
-        with urllib.request.urlopen(request, timeout=30) as answer:
-            return json.loads(answer.read())
-
-
-@pytest.fixture
-def serve(tmp_path: Path, free_port: int) -> Iterator[Callable[..., Serve]]:
-    """Start services in one folder with a space in its name; none is left at the end."""
-    started: list[Serve] = []
-
-    def start(**settings: str) -> Serve:
-        started.append(Serve(tmp_path / "a folder", free_port, **settings))
-        return started[-1]
-
-    yield start
-    for service in started:
-        if service.process.poll() is None:
-            service.process.terminate()
-            service.process.wait(timeout=60)
 
 
 def test_it_runs_code_and_one_ctrl_c_leaves_nothing_behind(serve: Callable[..., Serve]) -> None:
@@ -141,10 +80,9 @@ def test_a_key_of_ones_own_is_never_printed(serve: Callable[..., Serve]) -> None
 
 def test_a_killed_edge_and_a_killed_handler_come_back(serve: Callable[..., Serve]) -> None:
     """Clients wait meanwhile; none is refused."""
-    service = serve().ready()
+    service = serve(MILLRACE_LEASE_SECONDS="1").ready()
     for name in ("edge", "handlers-1"):
-        [victim] = [process for process in service.family() if process.name() == name]
-        victim.kill()
+        service.child(name).kill()
         assert service.ask("/exec", {"lang": "py", "code": f"print('{name}')"})["stdout"] == f"{name}\n"
         assert f"{name} was killed by SIGKILL" in service.said()
 

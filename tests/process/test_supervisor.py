@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from infra.process.child import Backoff
-from tests.process.conftest import has_ended
+from tests.process.processes import has_ended
 
 PRELUDE = """
 import os, signal, sys, time
