@@ -5,6 +5,7 @@
 
 import array
 import asyncio
+import marshal
 import os
 import socket
 import struct
@@ -18,6 +19,8 @@ import msgspec
 from sandboxes.protocol import SandboxFailed
 
 _MESSAGE_BYTES_MAX = 4096
+_MARSHAL_VERSION = 2
+"""The same in every Python 3."""
 _SO_PASSCRED = 16
 _SCM_CREDENTIALS = 2
 
@@ -86,12 +89,12 @@ class Control:
         if self._gone:
             self._settle(SandboxFailed("The sandbox is gone."))
             return self._waiter
-        line = msgspec.json.encode({"do": "start"} | order) + b"\n"
+        message = self._packed({"do": "start"} | order)
         self._sending = True
         try:
-            sent = socket.send_fds(self._socket, [line], list(fds))
-            if sent < len(line):  # sending nothing fails if a quick program has hung up by now
-                await self._loop.sock_sendall(self._socket, line[sent:])
+            sent = socket.send_fds(self._socket, [message], list(fds))
+            if sent < len(message):  # sending nothing fails if a quick program has hung up by now
+                await self._loop.sock_sendall(self._socket, message[sent:])
         except OSError as error:
             self._settle(SandboxFailed(f"The sandbox takes no orders: {error.strerror}."))
         finally:
@@ -106,12 +109,16 @@ class Control:
             self._kill_when_sent = True
             return
         with suppress(OSError):
-            self._socket.send(b'{"do": "kill"}\n')
+            self._socket.send(self._packed({"do": "kill"}))
 
     def close(self) -> None:
         """Hang up; process 1 ends itself."""
         self._end()
         self._socket.close()
+
+    def _packed(self, order: dict[str, Any]) -> bytes:
+        """Return an order as it goes over the socket."""
+        return msgspec.json.encode(order) + b"\n"
 
     async def _readable(self) -> None:
         ready: asyncio.Future[None] = self._loop.create_future()
@@ -156,6 +163,14 @@ class Control:
             waiter.set_exception(result)
         else:
             waiter.set_result(result)
+
+
+class InitControl(Control):
+    """The socket to `init.py`, which has no time to import a reader of JSON."""
+
+    def _packed(self, order: dict[str, Any]) -> bytes:
+        body = marshal.dumps(order, _MARSHAL_VERSION)
+        return len(body).to_bytes(4, "big") + body
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

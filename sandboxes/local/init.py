@@ -4,23 +4,36 @@ Runs in the guest, under the guest's Python, so it imports nothing of ours, keep
 and imports little: its start is part of every cold execution. It trusts the service and nothing else;
 the service in turn believes it nothing that could harm anybody but this one execution.
 
-Control socket, one JSON object a line. The service sends `start` (with stdin, stdout and stderr beside it
-as descriptors) or `kill`; we say hello with two directory descriptors (working directory, program folder),
-then for every `start` one ending. Nothing outlives the command: whatever it left behind is killed before
-its ending is told. When the service is gone the socket closes, we end, and the kernel kills all that is
-left in this pid namespace.
+Control socket: the service sends orders, each a length (four bytes, big-endian) and a marshalled dict:
+`start`, with stdin, stdout and stderr beside it as descriptors, or `kill`. We say hello with two directory
+descriptors (working directory, program folder), then for every `start` one ending, a line of JSON. Nothing
+outlives the command: whatever it left behind is killed before its ending is told. When the service is gone
+the socket closes, we end, and the kernel kills all that is left in this pid namespace.
 """
 
-# pathlib, contextlib and typing cost more to import than all of this takes to run
-# ruff: noqa: PTH115, PTH116, PTH123, PTH208, SIM105, PLC0415, S108, S606
+# json, ctypes, signal, typing and pathlib each take longer to import than all of this takes to run
+# ruff: noqa: PTH115, PTH116, PTH123, PTH208, SIM105, S108, S302, S606
 
 import _socket
+import marshal
 import os
 import resource
 import select
-import signal
 import sys
-from typing import Any, NoReturn
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    import signal
+    from typing import Any, NoReturn
+else:
+    import _signal as signal
+
+try:
+    import _ctypes
+
+    PRCTL = _ctypes.dlsym(_ctypes.dlopen(None, 0), "prctl")  # type: ignore[arg-type]
+except ImportError:  # a minimal Python; the system-call filter and Yama are left
+    PRCTL = 0
 
 PR_SET_DUMPABLE = 4
 LOOK_MS = 20
@@ -48,20 +61,14 @@ def say_hello(control: _socket.socket, folders: list[str]) -> None:
 
 def hide_memory(hidden: bool) -> None:
     """Keep commands, which share our user id, from reading or writing our memory through /proc."""
-    try:
-        import ctypes
-    except ImportError:  # a minimal Python; the system-call filter and Yama are left
-        return
-    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0 if hidden else 1, 0, 0, 0)
+    if PRCTL:
+        _ctypes.call_function(PRCTL, (PR_SET_DUMPABLE, 0 if hidden else 1, 0, 0, 0))
 
 
 class Init:
     """One command at a time, its death and that of all its descendants."""
 
     def __init__(self, control: _socket.socket, memory: "MemoryWatch") -> None:
-        import json
-
-        self.json = json
         self.control = control
         self.memory = memory
         self.received = b""
@@ -97,9 +104,13 @@ class Init:
             if level == _socket.SOL_SOCKET and kind == _socket.SCM_RIGHTS:
                 words = [packed[at : at + 4] for at in range(0, len(packed), 4)]
                 self.fds += [int.from_bytes(word, sys.byteorder) for word in words]
-        *lines, self.received = (self.received + data).split(b"\n")
-        for line in lines:
-            self.obey(self.json.loads(line))
+        self.received += data
+        while len(self.received) >= 4:
+            end = 4 + int.from_bytes(self.received[:4], "big")
+            if len(self.received) < end:
+                return
+            self.obey(marshal.loads(self.received[4:end]))
+            self.received = self.received[end:]
 
     def obey(self, order: "dict[str, Any]") -> None:
         """Do one order."""
@@ -111,7 +122,7 @@ class Init:
         try:
             self.main = start(order, stdio)
         except OSError as error:
-            self.say({"failed": f"{order['argv'][0]}: {error.strerror}"})
+            self.say(f'{{"failed": "the command: {os.strerror(error.errno or 0)}"}}')
         for fd in stdio:
             os.close(fd)
 
@@ -137,18 +148,15 @@ class Init:
     def report(self, status: int) -> None:
         """Say how the command ended and what all its processes used since the sandbox stands."""
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
-        self.say(
-            {
-                "status": status,
-                "cpu_s": used.ru_utime + used.ru_stime,
-                "memory_bytes_peak": max(self.memory.peak, used.ru_maxrss * 1024),
-                "over_memory": self.memory.is_over,
-            }
-        )
+        cpu_s = used.ru_utime + used.ru_stime
+        peak = max(self.memory.peak, used.ru_maxrss * 1024)
+        over = "true" if self.memory.is_over else "false"
+        figures = f'"cpu_s": {cpu_s:.6f}, "memory_bytes_peak": {peak}, "over_memory": {over}'
+        self.say(f'{{"status": {status}, {figures}}}')
 
-    def say(self, message: "dict[str, Any]") -> None:
+    def say(self, message: str) -> None:
         """Write one message."""
-        self.control.sendall(self.json.dumps(message).encode() + b"\n")
+        self.control.sendall(message.encode() + b"\n")
 
 
 def start(order: "dict[str, Any]", stdio: list[int]) -> int:

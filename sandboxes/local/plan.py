@@ -60,7 +60,7 @@ def order(command: Command, limits: SandboxLimits, disk_bytes_max: int, *, group
         rlimits["NPROC"] = limits.pids_max + INIT_PROCESSES
         rlimits["DATA"] = max(limits.memory_bytes_max * _DATA_FACTOR, _DATA_BYTES_MIN)
     return {
-        "argv": command.argv,
+        "argv": list(command.argv),
         "env": command.env,
         "cwd": command.folder,
         "rlimits": rlimits,

@@ -53,7 +53,7 @@ async def test_names_that_are_no_utf_8_are_told_and_do_no_harm(local: Body) -> N
 
 
 async def test_odd_but_legal_names_survive(local: Body) -> None:
-    names = ["two words.txt", "new\nline", "$(rm -rf).txt", "-rf", "ünï/cödé"]
+    names = ["two words.txt", "$(rm -rf).txt", "-rf", "ünï/cödé"]
     code = f"import os\nos.mkdir('ünï')\nfor name in {names!r}: open(name, 'w').write(name)"
     result = await local.run(code)
     assert result.files == {name: name.encode() for name in names}
