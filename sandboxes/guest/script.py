@@ -18,7 +18,7 @@ import sys
 import threading
 import traceback
 import types
-from typing import Any, Callable, Sequence  # noqa: UP035  3.9
+from typing import Any, Callable, Sequence, TextIO  # noqa: UP035  3.9
 
 _FLUSH_FAILED = 120
 
@@ -60,8 +60,7 @@ def _execute(main: types.ModuleType, path: str) -> int:
         _show(interrupt)
         _end_by_interrupt()
     except BaseException as error:
-        _show(error)
-        return 1
+        return _show(error)
     return 0
 
 
@@ -76,19 +75,32 @@ def _exit_status(code: Any) -> int:
     return 1
 
 
-def _show(error: BaseException) -> None:
-    """Print what the program did not catch, through the hook it may have set, without our own frames."""
+def _show(error: BaseException) -> int:
+    """Print what the program did not catch, through the hook it may have set; return the exit status."""
     own = error.__traceback__
-    trace = own.tb_next if own else None
+    error.__traceback__ = own.tb_next if own else None
     try:
-        sys.excepthook(type(error), error.with_traceback(trace), trace)
-    except BaseException:
-        sys.__excepthook__(type(error), error, trace)
+        sys.excepthook(type(error), error, error.__traceback__)
+    except SystemExit as request:
+        return _exit_status(request.code)
+    except BaseException as fault:
+        fault.__context__ = None
+        fault.__traceback__ = fault.__traceback__.tb_next if fault.__traceback__ else None
+        _write_error("Error in sys.excepthook:\n")
+        sys.__excepthook__(type(fault), fault, fault.__traceback__)
+        _write_error("\nOriginal exception was:\n")
+        sys.__excepthook__(type(error), error, error.__traceback__)
+    return 1
+
+
+def _write_error(text: str) -> None:
+    with contextlib.suppress(Exception):
+        sys.stderr.write(text)
 
 
 def _end_by_interrupt() -> None:
     """Die of SIGINT, so that whoever waits can tell it from an error."""
-    _flush()
+    _flush(sys.stdout, sys.stderr)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.kill(os.getpid(), signal.SIGINT)
 
@@ -96,9 +108,9 @@ def _end_by_interrupt() -> None:
 def _finish(main: types.ModuleType, imported_before: set[str]) -> int:
     _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
     _end_by_its_own(atexit._run_exitfuncs)
-    failed = _flush()
+    failed = _flush(sys.stdout, sys.stderr)
     _let_go(main, imported_before)
-    return _flush() or failed
+    return _flush(sys.__stdout__, sys.__stderr__) or failed
 
 
 def _end_by_its_own(step: Callable[[], object]) -> None:
@@ -120,13 +132,20 @@ def _let_go(main: types.ModuleType, imported_before: set[str]) -> None:
     gc.collect()
 
 
-def _flush() -> int:
+def _flush(*streams: TextIO | None) -> int:
     """Return 120, as CPython does, if what was printed could not be written."""
     failed = 0
-    for stream in (sys.stdout, sys.stderr):
+    for stream in streams:
         try:
             if stream is not None and not stream.closed:
                 stream.flush()
-        except BaseException:
+        except BaseException as error:
             failed = _FLUSH_FAILED
+            _tell_ignored(error, stream)
     return failed
+
+
+def _tell_ignored(error: BaseException, where: object) -> None:
+    with contextlib.suppress(Exception):
+        said = "".join(traceback.format_exception_only(type(error), error))
+        _write_error(f"Exception ignored in: {where!r}\n{said}")

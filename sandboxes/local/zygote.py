@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from sandboxes.local.control import Ended, control_pair
+from sandboxes.local.control import Ended, Hello, control_pair
 from sandboxes.local.launch import Inheritance
 from sandboxes.local.zygote_child import Child, ChildControl, ChildHandles, readable
 from sandboxes.local.zygote_code import BOOT
@@ -40,6 +40,8 @@ class Zygote:
         self.can_make = False
         """False before it is ready and after it died; its children may live on."""
         self._process = process
+        self._pidfd = os.pidfd_open(process.pid)
+        self._closing: asyncio.Task[None] | None = None
         self._control = control
         self._timeout_s = config.start_timeout_s
         self._command = config.command
@@ -100,30 +102,37 @@ class Zygote:
             with theirs:
                 socket.send_fds(self._control, [msgspec.json.encode({"make": name})], [theirs.fileno()])
             self.made += 1
-            handles = await asyncio.wait_for(waiting, self._timeout_s)
-        except (OSError, TimeoutError) as error:
+            async with asyncio.timeout(self._timeout_s):
+                handles = await waiting
+        except BaseException as error:
             ours.close()
-            raise SandboxUnavailable("The zygote makes no child now.") from error
-        except SandboxFailed:
-            ours.close()
+            if isinstance(error, (OSError, TimeoutError)):
+                raise SandboxUnavailable("The zygote makes no child now.") from error
             raise
         finally:
             del self._waiting[name]
         return await self._greet(handles, ours)
 
     async def close(self) -> None:
-        """End it and everything it made. Safe to call twice."""
+        """End it and everything it made; goes on to its end even if the caller is cancelled."""
+        if self._closing is None:
+            self._closing = self._loop.create_task(self._close())
+        await asyncio.shield(self._closing)
+
+    async def _close(self) -> None:
         self._lose()
         self._process.kill()
         await asyncio.gather(*(child.close() for child in list(self.children)))
-        if self._process.returncode is None:
-            await _gone(self._process)
+        await readable(self._pidfd)
+        os.close(self._pidfd)
+        self._process.wait()
         self._loop.remove_reader(self._stderr)
         self._stderr.close()
 
     async def _until_ready(self) -> None:
         try:
-            await asyncio.wait_for(asyncio.shield(self._ready), self._timeout_s)
+            async with asyncio.timeout(self._timeout_s):
+                await self._ready
         except (TimeoutError, SandboxFailed):
             await self.close()
             told = self._said.decode(errors="replace").strip() or "it said nothing."
@@ -133,24 +142,29 @@ class Zygote:
             raise
 
     async def _greet(self, handles: ChildHandles, ours: socket.socket) -> Child:
-        control = ChildControl(ours, handles, self._command)
-        self._controls[handles.pid] = control
+        control = self._controls[handles.pid] = ChildControl(ours, handles, self._command)
         if early := self._early.pop(handles.pid, None):
             control.tell(early)
-        hello = None
-        with suppress(TimeoutError):
-            hello = await asyncio.wait_for(control.hello(), self._timeout_s)
-        if hello is None:
+        try:
+            hello = await self._hello(control)
+        except BaseException:
+            del self._controls[handles.pid]
             control.kill()
             control.close()
-            os.close(handles.init_pidfd)
-            os.close(handles.pidfd)
-            said = self._said.decode(errors="replace").strip()
-            raise SandboxFailed(f"A child of the zygote could not be isolated. {said}")
+            _close_all(handles)
+            raise
         child = Child(handles, control, hello)
         child.on_close = lambda: self._forget(child, handles.pid)
         self.children.add(child)
         return child
+
+    async def _hello(self, control: ChildControl) -> Hello:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._timeout_s):
+                if hello := await control.hello():
+                    return hello
+        said = self._said.decode(errors="replace").strip()
+        raise SandboxFailed(f"A child of the zygote could not be isolated. {said}")
 
     def _forget(self, child: Child, pid: int) -> None:
         self.children.discard(child)
@@ -195,8 +209,7 @@ class Zygote:
         if name in self._waiting:
             _settle(self._waiting[name], handles)
             return
-        for fd in (handles.init_pidfd, handles.pidfd):  # nobody waits any more; its job socket is closed
-            os.close(fd)
+        _close_all(handles)  # nobody waits any more; its job socket is closed, so it ends
 
     def _hear_ended(self, pid: int, message: dict[str, Any]) -> None:
         ended = Ended(
@@ -238,6 +251,11 @@ def _settle(future: "asyncio.Future[Any] | None", result: object) -> None:
         future.set_result(result)
 
 
+def _close_all(handles: ChildHandles) -> None:
+    os.close(handles.init_pidfd)
+    os.close(handles.pidfd)
+
+
 def _spawn(config: ZygoteConfig, inheritance: Inheritance, control: int) -> subprocess.Popen[bytes]:
     arguments = [
         *wall_arguments(config, inheritance.give),
@@ -256,13 +274,3 @@ def _spawn(config: ZygoteConfig, inheritance: Inheritance, control: int) -> subp
         group=config.uid,
         extra_groups=None if config.uid is None else [],
     )
-
-
-async def _gone(process: subprocess.Popen[bytes]) -> None:
-    """Wait for bubblewrap, which ends after all that is in it."""
-    pidfd = os.pidfd_open(process.pid)
-    try:
-        await readable(pidfd)
-    finally:
-        os.close(pidfd)
-    process.wait()

@@ -77,6 +77,7 @@ class ChildControl(Control):
         super().__init__(ours)
         self._warm_command = tuple(warm_command)
         self._pidfd = handles.pidfd
+        self._init_pidfd = handles.init_pidfd
         self._told: Ended | None = None
         self.is_over = False
 
@@ -96,6 +97,7 @@ class ChildControl(Control):
         """Hear from the zygote how the process ended."""
         self.is_over = True
         self._told = ended
+        _kill(self._init_pidfd)  # what it left running; the zygote does so too, unless it crashed
         self._settle(ended)
 
     def lose(self) -> None:
@@ -122,11 +124,13 @@ def _kill(pidfd: int) -> None:
 
 
 async def readable(fd: int) -> None:
-    """Wait until a pidfd's process is gone, or any other descriptor can be read."""
+    """Wait until a pidfd's process is gone. Any number may wait for one."""
     loop = asyncio.get_running_loop()
+    own = os.dup(fd)
     ready = asyncio.Event()
-    loop.add_reader(fd, ready.set)
+    loop.add_reader(own, ready.set)
     try:
         await ready.wait()
     finally:
-        loop.remove_reader(fd)
+        loop.remove_reader(own)
+        os.close(own)

@@ -126,6 +126,7 @@ class _Nursery:
 
     async def close(self) -> None:
         self._closed = True
+        self._work.set()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -161,7 +162,7 @@ class _Nursery:
         return child
 
     async def _keep_full(self) -> None:
-        while True:
+        while not self._closed:
             await self._work.wait()
             self._work.clear()
             try:
@@ -173,7 +174,7 @@ class _Nursery:
 
     async def _keep_fresh(self) -> None:
         """Replace the zygote when it is due; one that crashed is replaced by whoever needs a child."""
-        while True:
+        while not self._closed:
             await asyncio.sleep(min(1.0, self._config.age_s_max))
             if self._zygote and self._is_due(self._zygote):
                 with contextlib.suppress(SandboxFailed, SandboxUnavailable):
@@ -208,6 +209,7 @@ class _Nursery:
 
     def _run(self, work: Coroutine[Any, Any, None]) -> None:
         if self._closed:
+            work.close()
             return
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)

@@ -36,8 +36,6 @@ class ZygoteConfig:
     """The guest's Python, 3.9 or later."""
     interpreter_options: Sequence[str] = ("-I", "-u", "-X", "utf8")
     """A command of exactly this Python and these options, a script after them, runs in the warm process."""
-    shell: str = "/bin/sh"
-    """Becomes pid 1 of each child's namespace."""
     uid: int | None = None
     """As root: the unprivileged user and group to become before any namespace is made."""
     host_paths: Sequence[str] = ()
@@ -87,6 +85,5 @@ def guest_config(config: ZygoteConfig, modules: Sequence[str]) -> dict[str, Any]
         ],
         "pids_max": config.pids_max,
         "seccomp": base64.b64encode(filter_bytes(network=True)).decode(),
-        "shell": config.shell,
         "modules": list(modules),
     }

@@ -48,8 +48,8 @@ async def test_every_namespace_is_its_own(run, pool: ZygotePool) -> None:
     """None is the host's, none the zygote's, none a sibling's."""
     child = await pool.take()
     ours, before, one = map(namespaces_of, ("self", parent_of(child.pid), child.pid))
-    await child.close()
     other = await told(run, f"tell({{n: os.readlink('/proc/self/ns/' + n) for n in {NAMESPACES}}})")
+    await child.close()
     for name in NAMESPACES:
         assert len({ours[name], before[name], one[name], other[name]}) == 4, name
 

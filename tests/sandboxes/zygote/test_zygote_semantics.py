@@ -1,3 +1,4 @@
+# ruff: noqa: E501, ASYNC221  programs stand on one line each; a fresh Python beside the warm one blocks nobody
 """A program in a warm child behaves as under `python3 -I -u -X utf8 main.py`: each runs both ways here."""
 
 import re

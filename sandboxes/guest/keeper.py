@@ -1,0 +1,144 @@
+"""Pid 1 above a zygote and its children: makes pid namespaces ahead of need, and outlives the zygote.
+
+It is forked before anything large is imported, so what it forks in turn is small: for each child to come an
+init, pid 1 of a new namespace, which does nothing but be there. The zygote asks for one with a byte and gets
+two descriptors, the namespace and the init's pidfd. If the zygote dies the keeper says `crashed` to the
+service and goes on telling how the children, which are now its own, end.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import signal
+import socket
+from typing import Any, NamedTuple
+
+from . import kernel
+
+_DESCRIPTORS_MAX = 4096
+
+
+class Init(NamedTuple):
+    """Pid 1 of a namespace that is still empty."""
+
+    pid: int
+    namespace: int
+    pidfd: int
+
+
+class Keeper:
+    """One loop over the zygote's requests and all deaths below."""
+
+    def __init__(self, control: socket.socket, requests: socket.socket, zygote: int) -> None:
+        self._control = control
+        self._requests = requests
+        self._zygote = zygote
+        self._own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._inits: set[int] = set()
+
+    def serve(self) -> None:
+        """Serve until nobody is left. Does not return."""
+        deaths = watch_deaths()
+        poller = select.poll()
+        for fd in (deaths, self._requests.fileno()):
+            poller.register(fd, select.POLLIN)
+        spare = self._make_init()
+        while True:
+            ready = [fd for fd, _ in poller.poll()]
+            if deaths in ready:
+                self._bury(deaths)
+            if self._requests.fileno() in ready:
+                if not self._requests.recv(1):
+                    poller.unregister(self._requests)  # the zygote is gone, and nobody will ask again
+                    kill(spare.pidfd)
+                    continue
+                self._hand_over(spare)
+                spare = self._make_init()
+
+    def _bury(self, deaths: int) -> None:
+        for pid, status, usage in reap(deaths):
+            if pid == self._zygote:
+                say(self._control, {"crashed": status})
+            elif pid in self._inits:
+                self._inits.discard(pid)
+            else:
+                say(self._control, ended(pid, status, usage))
+
+    def _hand_over(self, init: Init) -> None:
+        with contextlib.suppress(BrokenPipeError, ConnectionResetError):
+            socket.send_fds(self._requests, [b"i"], [init.namespace, init.pidfd])
+        os.close(init.namespace)
+        os.close(init.pidfd)
+
+    def _make_init(self) -> Init:
+        kernel.setns(self._own_namespace, kernel.CLONE_NEWPID)  # come back from the last one's
+        kernel.unshare(kernel.CLONE_NEWPID)
+        pid = os.fork()
+        if pid == 0:
+            _be_init()
+        self._inits.add(pid)
+        namespace = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
+        return Init(pid, namespace, os.pidfd_open(pid))
+
+
+def _be_init() -> None:
+    """Give up everything and wait to be killed. The kernel reaps for a parent that ignores SIGCHLD."""
+    signal.set_wakeup_fd(-1)
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+    os.closerange(0, _DESCRIPTORS_MAX)
+    kernel.forbid_new_privileges()
+    kernel.drop_capabilities()
+    kernel.set_dumpable(False)
+    while True:
+        signal.pause()
+
+
+def watch_deaths() -> int:
+    """Return a descriptor that can be read when a child of this process has ended."""
+    woken, wake = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    return woken
+
+
+def reap(deaths: int) -> list[tuple[int, int, Any]]:
+    """Return pid, status and usage of the children that have ended."""
+    with contextlib.suppress(BlockingIOError):
+        os.read(deaths, 4096)
+    dead: list[tuple[int, int, Any]] = []
+    while True:
+        try:
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
+        except ChildProcessError:
+            return dead
+        if not pid:
+            return dead
+        dead.append((pid, status, usage))
+
+
+def ended(pid: int, status: int, usage: Any) -> dict[str, Any]:
+    """Return the message about a child's end."""
+    return {
+        "ended": pid,
+        "status": status,
+        "cpu_s": usage.ru_utime + usage.ru_stime,
+        "rss_kb": usage.ru_maxrss,
+    }
+
+
+def say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
+    """Tell the service; without one there is nothing left to do."""
+    try:
+        socket.send_fds(control, [json.dumps(message).encode()], fds)
+    except (BrokenPipeError, ConnectionResetError):
+        os._exit(0)
+
+
+def kill(pidfd: int) -> None:
+    """Kill a process, if it is still there."""
+    with contextlib.suppress(ProcessLookupError):
+        signal.pidfd_send_signal(pidfd, signal.SIGKILL)  # type: ignore[attr-defined,unused-ignore]
