@@ -19,24 +19,24 @@ def rejection(execution_id: str, reason: str, now: datetime) -> Finished:
     )
 
 
-def unstarted(lease: Lease, outcome: Outcome, message: str, now: datetime) -> Finished:
-    """Return the outcome of an execution that this attempt did not start."""
+def unstarted(lease: Lease, attempt: int, outcome: Outcome, message: str, now: datetime) -> Finished:
+    """Return the outcome of an execution that is not started now; `attempt` started last, 0 if none."""
     usage = Usage(queued_s=_queued_s(lease, now))
-    return _finished(lease, outcome, message, now, usage=usage, attempt=lease.attempt - 1)
+    return _finished(lease, outcome, message, now, usage=usage, attempt=attempt)
 
 
 def not_wanted_any_more(execution: Execution, now: datetime) -> Finished:
     """Return the outcome of an execution that was cancelled, or expired, before it could start."""
-    if not execution.running.cancelled.is_set():
-        return unstarted(execution.lease, "expired", EXPIRED, now)
-    return unstarted(execution.lease, _cancelled(execution.running), execution.running.reason, now)
+    running = execution.running
+    if not running.cancelled.is_set():
+        return unstarted(execution.lease, running.attempt, "expired", EXPIRED, now)
+    return unstarted(execution.lease, running.attempt, _cancelled(running), running.reason, now)
 
 
 def sandbox_lost(execution: Execution, reason: str, now: datetime) -> Finished:
     """Return the outcome of an execution whose sandbox broke."""
-    lease = execution.lease
-    attempt = lease.attempt if execution.running.started else lease.attempt - 1
-    return _finished(lease, "lost", f"The sandbox was lost: {reason}", now, attempt=attempt)
+    message = f"The sandbox was lost: {reason}"
+    return _finished(execution.lease, "lost", message, now, attempt=execution.running.attempt)
 
 
 def concluded(execution: Execution, exit_: Exit, kept: Kept, started_at: datetime, now: datetime) -> Finished:

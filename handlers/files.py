@@ -50,7 +50,7 @@ async def keep_files(sandbox: Sandbox, command: RunCode, store: FileStore) -> Ke
         try:
             content = sandbox.read_file(produced.name)
             kept.files.append(await store.save(command.tenant, session_id, produced.name, content))
-        except Unavailable as error:
+        except (Unavailable, RequestRefused) as error:
             kept.notes.append(f"File {produced.name!r} was not kept: {error.message}")
     return kept
 

@@ -27,8 +27,8 @@ from handlers.execution import Execution
 from handlers.files import keep_files, put_files
 from handlers.journal import Journal
 from handlers.running import Registry
-from handlers.verdict import is_expired, may_try_again, verdict
-from infra.errors import LeaseLost, RequestRefused
+from handlers.verdict import is_expired, last_started, may_try_again, verdict
+from infra.errors import LeaseLost, MillraceError, RequestRefused
 from infra.stores.files import FileStore
 from sandboxes.protocol import (
     Exit,
@@ -48,7 +48,7 @@ from schemas.languages import find_language
 from schemas.limits import SandboxLimits
 from schemas.validate import Bounds
 from streams.heartbeat import heartbeat
-from streams.protocol import Begun, Consumer, Delivery, DeliveryPolicy, IdTaken, Lease
+from streams.protocol import Begun, Consumer, Delivery, DeliveryPolicy, IdTaken
 
 log = structlog.get_logger(__name__)
 
@@ -122,18 +122,19 @@ class RunCodeHandler:
         """Decide what is left to do for an execution this process now holds."""
         lease = begun.lease
         if refusal:
-            await self._end(lease, "rejected", refusal)
+            await self._end(begun, "rejected", refusal)
         elif reason := verdict(begun, self._config.policy.attempts_max):
             if begun.over_limit:
                 await self._consumer.bury(lease.delivery, reason, acknowledge=False)
-            await self._end(lease, "lost", reason)
-        elif is_expired(lease.command, self._now()):
-            await self._end(lease, "expired", EXPIRED)
+            await self._end(begun, "lost", reason)
+        elif is_expired(lease.command, last_started(begun), self._now()):
+            await self._end(begun, "expired", EXPIRED)
         else:
-            await self._attempt(lease)
+            await self._attempt(begun)
 
-    async def _attempt(self, lease: Lease) -> None:
-        with self._registry.holding(lease.execution_id) as running:
+    async def _attempt(self, begun: Begun) -> None:
+        lease = begun.lease
+        with self._registry.holding(lease.execution_id, last_started(begun)) as running:
             for control in await self._consumer.mail(lease.execution_id):
                 await running.apply(control)
             async with Journal(self._consumer, lease, self._now) as journal:
@@ -145,21 +146,25 @@ class RunCodeHandler:
             try:
                 return await self._take_and_run(execution)
             except (RequestRefused, LanguageMissing) as refused:
-                return await self._end(execution.lease, "rejected", str(refused))
+                return await self._give_up(execution, "rejected", str(refused))
             except SandboxUnavailable as away:
-                return await self._end(execution.lease, "lost", f"No sandbox could be had: {away.message}")
+                return await self._give_up(execution, "lost", f"No sandbox could be had: {away.message}")
             except SandboxFailed as failed:
                 log.error("sandbox_failed", execution_id=execution.id, reason=str(failed))
                 if not may_try_again(execution, self._config.policy.attempts_max):
                     return await execution.journal.finish(sandbox_lost(execution, str(failed), self._now()))
                 execution.lease.attempt += 1
+                await self._consumer.renew(execution.lease)
+            except MillraceError:
+                raise
+            except Exception:  # our own mistake: its publisher shall not wait for a lease to run out
+                log.exception("execution_failed", execution_id=execution.id)
+                return await self._give_up(execution, "lost", "An error inside Millrace ended the execution.")
 
     async def _take_and_run(self, execution: Execution) -> None:
         sandbox = await self._acquire(execution)
         if sandbox is None:
-            return await self._consumer.finish(
-                execution.lease, [], not_wanted_any_more(execution, self._now())
-            )
+            return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
         try:
             await put_files(sandbox, execution.command, self._files)
             program = execution.running.enter(sandbox, _program(execution.command))
@@ -186,7 +191,8 @@ class RunCodeHandler:
         return None
 
     def _is_unwanted(self, execution: Execution) -> bool:
-        return execution.running.cancelled.is_set() or is_expired(execution.command, self._now())
+        expired = is_expired(execution.command, execution.running.attempt, self._now())
+        return expired or execution.running.cancelled.is_set()
 
     def _spec(self, command: RunCode) -> SandboxSpec:
         language = find_language(command.language)
@@ -199,7 +205,7 @@ class RunCodeHandler:
     async def _say_started(self, execution: Execution, sandbox: Sandbox) -> datetime:
         """Put `started` into the log. Only once it is there may the code run."""
         now = self._now()
-        execution.running.started = True
+        execution.running.attempt = execution.lease.attempt
         started = Started(
             execution_id=execution.id,
             seq=0,
@@ -221,9 +227,15 @@ class RunCodeHandler:
         ]
         await execution.journal.finish(concluded(execution, exit_, kept, started_at, now), produced)
 
-    async def _end(self, lease: Lease, outcome: Outcome, message: str) -> None:
-        """Write the outcome of an execution that this process did not start."""
-        await self._consumer.finish(lease, [], unstarted(lease, outcome, message, self._now()))
+    async def _give_up(self, execution: Execution, outcome: Outcome, message: str) -> None:
+        """Write the outcome of an attempt that could not be started."""
+        attempt = execution.running.attempt
+        await execution.journal.finish(unstarted(execution.lease, attempt, outcome, message, self._now()))
+
+    async def _end(self, begun: Begun, outcome: Outcome, message: str) -> None:
+        """Write the outcome of an execution that nobody may start any more."""
+        finished = unstarted(begun.lease, last_started(begun), outcome, message, self._now())
+        await self._consumer.finish(begun.lease, [], finished)
 
 
 async def _run(sandbox: Sandbox, program: Program, journal: Journal) -> Exit:

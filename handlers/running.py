@@ -16,14 +16,14 @@ from streams.protocol import Control
 class Running:
     """One execution in this process. Control commands may come before its sandbox does."""
 
-    def __init__(self, execution_id: ExecutionId) -> None:
+    def __init__(self, execution_id: ExecutionId, attempt: int = 0) -> None:
         self.execution_id = execution_id
         self.cancelled = asyncio.Event()
         self.reason = ""
         self.interrupted = False
         """Our own shutdown ended it, not somebody's wish."""
-        self.started = False
-        """`started` may be in the log: from here on code may have run."""
+        self.attempt = attempt
+        """The newest attempt whose `started` may be in the log; 0: no code ever ran."""
         self._sandbox: Sandbox | None = None
         self._early: list[tuple[bytes, bool]] = []
         self._seen: set[str] = set()
@@ -82,9 +82,9 @@ class Registry:
         return len(self._running)
 
     @contextmanager
-    def holding(self, execution_id: ExecutionId) -> Iterator[Running]:
-        """Make an execution reachable for control commands while the block runs."""
-        running = Running(execution_id)
+    def holding(self, execution_id: ExecutionId, attempt: int) -> Iterator[Running]:
+        """Make an execution, last started as `attempt`, reachable for control commands in the block."""
+        running = Running(execution_id, attempt)
         self._running[execution_id] = running
         try:
             yield running

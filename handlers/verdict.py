@@ -24,12 +24,17 @@ def verdict(begun: Begun, attempts_max: int) -> str | None:
     return None
 
 
-def is_expired(command: RunCode, now: datetime) -> bool:
-    """Return whether the deadline for starting has passed."""
-    return command.deadline is not None and now >= command.deadline
+def last_started(begun: Begun) -> int:
+    """Return the newest attempt that may have run code: the one before, if any is known to have started."""
+    return begun.lease.attempt - 1 if begun.started_before else 0
+
+
+def is_expired(command: RunCode, attempt: int, now: datetime) -> bool:
+    """Return whether the deadline for starting has passed. What started in time (`attempt`) keeps it met."""
+    return not attempt and command.deadline is not None and now >= command.deadline
 
 
 def may_try_again(execution: Execution, attempts_max: int) -> bool:
     """Return whether an execution whose sandbox broke may run in another one."""
-    enough = {"always"} if execution.running.started else {"always", "if_not_started"}
+    enough = {"always"} if execution.running.attempt else {"always", "if_not_started"}
     return execution.lease.attempt < attempts_max and execution.command.retry in enough

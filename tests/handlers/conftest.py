@@ -1,6 +1,7 @@
 """A broker in memory, and executions begun on it: what most tests of handlers start from."""
 
 import asyncio
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
@@ -8,7 +9,6 @@ import pytest
 from handlers.run_code import RunCodeConfig, RunCodeHandler
 from handlers.running import Registry
 from infra.errors import Unavailable
-from infra.stores.files import StoredFile
 from sandboxes.fake import FakeSandboxes
 from sandboxes.fake_script import script
 from schemas.commands import RunCode
@@ -22,11 +22,19 @@ from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import Begun, Delivery, DeliveryPolicy
 
 
+@dataclass
+class KeptFile:
+    """A stored file, as much of it as handlers look at."""
+
+    ref: FileRef
+    owner: str
+
+
 class MemoryFiles:
     """As much of a file store as handlers use. `away` makes it fail."""
 
     def __init__(self) -> None:
-        self.kept: dict[str, tuple[StoredFile, bytes]] = {}
+        self.kept: dict[str, tuple[KeptFile, bytes]] = {}
         self.away = False
 
     async def save(self, owner, session_id, name, content, **_):
@@ -36,7 +44,7 @@ class MemoryFiles:
         ref = FileRef(
             id=new_id(), session_id=session_id, name=name, size_bytes=len(data), content_type="text/plain"
         )
-        self.kept[ref.id] = StoredFile(ref=ref, owner=owner, saved_at=datetime.now(UTC)), data
+        self.kept[ref.id] = KeptFile(ref, owner), data
         return ref
 
     async def find(self, owner, session_id, file_id):

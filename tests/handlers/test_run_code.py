@@ -280,6 +280,18 @@ async def test_the_same_request_published_twice_runs_once(consuming, broker, tra
     assert (sandboxes.acquired, len(broker.results)) == (1, 1)
 
 
+async def test_an_error_of_our_own_ends_the_run_as_lost_without_its_details(run, files, monkeypatch):
+    """Nobody waits for a lease to run out, and no trace reaches a client."""
+
+    async def fail(*_, **__):
+        raise ZeroDivisionError("secret detail")
+
+    monkeypatch.setattr(files, "save", fail)
+    events = await run(Put("out.txt", "x"))
+    assert events[-1].outcome == "lost"
+    assert "secret" not in events[-1].message and "Millrace" in events[-1].message
+
+
 async def test_our_own_shutdown_ends_what_runs_as_lost_and_not_as_cancelled(run, registry, sandboxes):
     """Nobody asked for it."""
     running = asyncio.create_task(run(Wait()))

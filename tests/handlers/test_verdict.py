@@ -50,6 +50,12 @@ def test_past_the_attempt_limit_nothing_runs_whatever_retry_says():
 def test_a_deadline_is_passed_from_its_very_instant_on():
     """Not started by then is expired."""
     command = RunCode(language="py", code="1", deadline=NOW)
-    assert is_expired(command, NOW)
-    assert not is_expired(command, NOW - timedelta(microseconds=1))
-    assert not is_expired(RunCode(language="py", code="1"), NOW)
+    assert is_expired(command, 0, NOW)
+    assert not is_expired(command, 0, NOW - timedelta(microseconds=1))
+    assert not is_expired(RunCode(language="py", code="1"), 0, NOW)
+
+
+def test_what_started_in_time_does_not_expire_when_it_is_tried_again():
+    """The deadline is for starting."""
+    command = RunCode(language="py", code="1", deadline=NOW)
+    assert not is_expired(command, 1, NOW + timedelta(hours=1))
