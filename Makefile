@@ -20,10 +20,10 @@ serve: setup ## run all of it on this machine, on http://127.0.0.1:8000
 	@$(venv)/millrace serve
 
 test: setup ## run the tests that need nothing but this machine
-	@$(venv)/pytest -n $(WORKERS) --dist worksteal -m "not hostile and not slow" tests
+	@$(venv)/pytest -n $(WORKERS) --dist worksteal --ignore tests/hostile tests
 
 hostile: setup ## attack the sandboxes, one sentence a test
-	@$(venv)/pytest -m hostile tests
+	@$(venv)/pytest tests/hostile
 
 bench: setup ## measure the budgets as ratios; writes bench-results/
 	@$(venv)/python tests/bench
