@@ -108,15 +108,16 @@ class Follower:
         if events and events[0].seq <= self._tail + 1:
             self._behind = self._behind or len(events) == READ_EVENTS_MAX
             self._buffer.extend(event for event in events if event.seq > self._tail)
-            self._tail = events[-1].seq
+            self._tail = max(self._tail, events[-1].seq)
 
     async def _watch(self) -> bool:
         """Ask to be told; return whether the log holds more than was taken over."""
         keys = self._link.keys_of(self._id)
+        present = self._present  # the inbox may know more by the time the answer is here
         last, finished = await self._link.run(WATCH, keys, [self._inbox, WATCH_MS])
-        if last < self._present:
+        if last < present:
             raise LogGone(f"the log of {self._id} is gone")
-        self._present = last
+        self._present = max(last, self._present)
         self._watched = True
         self._ended = bool(finished) and last <= self._tail
         return bool(last > self._tail)

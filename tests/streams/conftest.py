@@ -1,9 +1,10 @@
 """The bodies that the contract is held to, behind one face for the tests.
 
-`world` is one broker of each kind in turn: memory, Redis in one place, and Redis as a cluster, where a
-script reaches one slot only.
+`world` is one broker of each kind in turn: memory, Redis in one place, Redis as a cluster, where a
+script reaches one slot only, and the `redis-server` of the system, which is older and not ours.
 """
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -129,15 +130,31 @@ def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
         server.close()
 
 
-@pytest.fixture(params=["memory", "redis", "cluster"])
+@pytest.fixture(scope="session")
+def system_redis() -> Iterator[BrokerProcess]:
+    """The server of the distribution; optional even where everything else must be there."""
+    binary = shutil.which("redis-server")
+    if binary is None:
+        pytest.skip("no redis-server is installed")
+    server = BrokerProcess(binary)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+SERVERS = {"redis": "redis_server", "cluster": "redis_cluster", "system": "system_redis"}
+
+
+@pytest.fixture(params=["memory", *SERVERS])
 async def world(request: pytest.FixtureRequest, redis_prefix: str) -> AsyncIterator[World]:
     """Every kind of broker in turn."""
     made: World
     if request.param == "memory":
         made = MemoryWorld()
     else:
-        name = "redis_server" if request.param == "redis" else "redis_cluster"
-        server = request.getfixturevalue(name)
+        server = request.getfixturevalue(SERVERS[request.param])
         made = RedisWorld(replace(server.config, prefix=redis_prefix))
     try:
         yield made

@@ -1,0 +1,133 @@
+"""A follower between its inbox and the log: whatever answers late, every event comes once."""
+
+import asyncio
+from typing import Any, cast
+
+from infra.redis import RedisConfig
+from schemas.ids import ExecutionId
+from streams.protocol import LoggedEvent
+from streams.redis.following import Follower
+from streams.redis.link import Link
+from streams.topology import Topology
+from tests.streams.helpers import types
+
+JOB = ExecutionId("job-1")
+
+
+class SlowBroker:
+    """As much of a link as a follower uses; every answer waits until the test gives it."""
+
+    config = RedisConfig()
+    topology = Topology()
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
+
+    def keys_of(self, execution_id: ExecutionId) -> list[str]:
+        return [self.topology.record(execution_id)]
+
+    async def run(self, *_: object) -> Any:
+        return await self._answer()
+
+    async def call(self, *_: object) -> Any:
+        return await self._answer()
+
+    async def _answer(self) -> Any:
+        asked: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._asked.put_nowait(asked)
+        return await asked
+
+    async def next_question(self) -> "asyncio.Future[Any]":
+        """Return the next command that waits for its answer."""
+        async with asyncio.timeout(20):
+            return await self._asked.get()
+
+
+def line(seq: int, last: int = 9) -> bytes:
+    """Return the event with that seq; the log ends with `last`."""
+    kind = "finished" if seq == last else "output"
+    return f'{{"type":"{kind}","seq":{seq}}}'.encode()
+
+
+def news(*seqs: int) -> list[LoggedEvent]:
+    """Return events as an inbox message carries them."""
+    return [LoggedEvent(seq, "finished" if seq == 9 else "output", line(seq)) for seq in seqs]
+
+
+def log(*seqs: int) -> list[tuple[bytes, dict[bytes, bytes]]]:
+    """Return entries as the log is read."""
+    return [(f"{seq}-0".encode(), {b"data": line(seq)}) for seq in seqs]
+
+
+def following(broker: SlowBroker, after: int = 0) -> tuple[Follower, "asyncio.Task[list[LoggedEvent]]"]:
+    """Start a follower and collect what it yields."""
+    follower = Follower(cast("Link", broker), "inbox", JOB, after)
+
+    async def collect() -> list[LoggedEvent]:
+        return [event async for batch in follower.batches() for event in batch]
+
+    return follower, asyncio.create_task(collect())
+
+
+def offer(follower: Follower, *seqs: int) -> None:
+    """Hand an inbox message to a follower."""
+    follower.offer(seqs[0], seqs[-1], news(*seqs))
+
+
+async def test_news_that_overtakes_the_answer_of_the_watch_is_no_lost_log() -> None:
+    """The answer is older than the news."""
+    broker = SlowBroker()
+    follower, collecting = following(broker)
+    watch = await broker.next_question()
+    offer(follower, 1, 2, 3)
+    watch.set_result([1, 0])
+    offer(follower, 4, 5, 6, 7, 8, 9)
+    assert [event.seq for event in await collecting] == list(range(1, 10))
+
+
+async def test_news_that_overtakes_the_reading_of_the_log_comes_once() -> None:
+    """What was read may be less than what was told meanwhile."""
+    broker = SlowBroker()
+    follower, collecting = following(broker)
+    (await broker.next_question()).set_result([3, 0])
+    reading = await broker.next_question()
+    offer(follower, 1, 2, 3)
+    offer(follower, 4, 5)
+    reading.set_result(log(1, 2, 3))
+    await asyncio.sleep(0)
+    offer(follower, 6, 7, 8, 9)
+    assert [event.seq for event in await collecting] == list(range(1, 10))
+
+
+async def test_a_gap_is_read_from_the_log() -> None:
+    """News that was lost is made up for."""
+    broker = SlowBroker()
+    follower, collecting = following(broker)
+    (await broker.next_question()).set_result([0, 0])
+    await asyncio.sleep(0)
+    offer(follower, 1, 2)
+    offer(follower, 8, 9)
+    (await broker.next_question()).set_result(log(3, 4, 5, 6, 7, 8, 9))
+    assert [event.seq for event in await collecting] == list(range(1, 10))
+
+
+async def test_news_without_events_is_read_from_the_log() -> None:
+    """Large events do not travel with the news."""
+    broker = SlowBroker()
+    follower, collecting = following(broker)
+    (await broker.next_question()).set_result([0, 0])
+    await asyncio.sleep(0)
+    follower.offer(9, 9, [])
+    (await broker.next_question()).set_result(log(*range(1, 10)))
+    assert types(await collecting)[-1] == "finished"
+
+
+async def test_repeated_and_overlapping_news_comes_once() -> None:
+    """Retries of writers may tell twice."""
+    broker = SlowBroker()
+    follower, collecting = following(broker, after=1)
+    (await broker.next_question()).set_result([1, 0])
+    await asyncio.sleep(0)
+    for seqs in ((1,), (1, 2, 3), (2, 3), (3, 4), (4, 5, 6, 7, 8, 9), (9,)):
+        offer(follower, *seqs)
+    assert [event.seq for event in await collecting] == list(range(2, 10))
