@@ -19,7 +19,6 @@ from edge.config import EdgeConfig
 from edge.control import Control
 from edge.errors import PASS_ON, Errors
 from edge.executions import Executions
-from edge.file_references import FindsFiles
 from edge.health import HealthRoutes
 from edge.keys import Keyring
 from edge.languages import Languages
@@ -27,18 +26,23 @@ from edge.metrics import CountRequests, Metrics
 from edge.openapi import OpenApi
 from edge.paths import Paths
 from edge.request_id import RequestId
+from edge.stored_files import StoredFiles
+from edge.uploads import Uploads
 from infra.errors import Misconfigured
 from infra.settings.model import Settings
+from infra.stores.files import FileStore
 from infra.stores.presence import Presence
 from streams.protocol import Publisher
+
+_FORM_BYTES_MAX = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class Stores:
-    """What the edge looks things up in. Without a file store no request may refer to stored files."""
+    """What the edge looks things up in, and where it puts files."""
 
     presence: Presence
-    files: FindsFiles | None = None
+    files: FileStore
 
 
 def config_of(settings: Settings) -> EdgeConfig:
@@ -100,7 +104,7 @@ def _onion(config: EdgeConfig, metrics: Metrics) -> list[Middleware]:
         _cors(config) if config.cors_origins else None,
         Middleware(Errors),
         Middleware(Paths),
-        Middleware(BodyLimit, bytes_max=config.body_bytes_max),
+        Middleware(BodyLimit, bytes_max=config.body_bytes_max, files=_upload_bodies(config)),
         Middleware(Authentication, config=config),
     ]
     return [ring for ring in rings if ring is not None]
@@ -122,6 +126,7 @@ def _routes(
     documents = [Route("/openapi.json", OpenApi(config.key_header).show, methods=["GET"])]
     return [
         Route("/exec", compatible.run, methods=["POST"]),
+        *_file_routes(config, stores.files),
         Route("/executions", executions.submit, methods=["POST"]),
         Route("/executions/{id}", executions.show, methods=["GET"]),
         Route("/executions/{id}", control.cancel, methods=["DELETE"]),
@@ -135,6 +140,24 @@ def _routes(
         Route("/metrics", metrics.show, methods=["GET"]),
         *(documents if config.docs else ()),
     ]
+
+
+def _file_routes(config: EdgeConfig, files: FileStore) -> list[BaseRoute]:
+    uploads, stored = Uploads(config, files), StoredFiles(files)
+    return [
+        Route("/upload", uploads.single, methods=["POST"]),
+        Route("/upload/batch", uploads.batch, methods=["POST"]),
+        Route("/files/{session}", stored.listing, methods=["GET"]),
+        Route("/files/{session}/{file}", stored.delete, methods=["DELETE"]),
+        Route("/sessions/{session}/objects/{file}", stored.show, methods=["GET"]),
+        Route("/download/{session}/{file}", stored.download, methods=["GET"]),
+    ]
+
+
+def _upload_bodies(config: EdgeConfig) -> dict[str, int]:
+    """Return the longest body of each path that takes files: the files and what is around them."""
+    bytes_max = config.bounds.files_bytes_max + _FORM_BYTES_MAX
+    return {"/upload": bytes_max, "/upload/batch": bytes_max}
 
 
 def _cors(config: EdgeConfig) -> Middleware:

@@ -1,6 +1,7 @@
 """`POST /exec` of the compatible contract: one request, one run, one answer when it has ended."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime
 
 from starlette.requests import Request
@@ -10,14 +11,15 @@ from edge.authentication import tenant_of_body
 from edge.back_pressure import BackPressure
 from edge.body import read_body
 from edge.compatible_answer import compatible_answer
-from edge.compatible_command import compatible_command
+from edge.compatible_command import CompatibleCommand, compatible_command
 from edge.config import EdgeConfig
-from edge.file_references import FindsFiles, check_references
+from edge.file_references import resolve_references
 from edge.refusals import refuse
 from edge.responses import json_response
 from edge.transcript import Transcript
 from edge.waiting import first_ending, take_in
-from schemas.commands import CancelExecution, RunCode
+from infra.stores.files import FileStore
+from schemas.commands import CancelExecution
 from schemas.digest import digest_of
 from schemas.ids import ExecutionId
 from streams.protocol import Publisher
@@ -31,7 +33,7 @@ class Compatible:
         config: EdgeConfig,
         publisher: Publisher,
         back_pressure: BackPressure,
-        files: FindsFiles | None,
+        files: FileStore,
         now: Callable[[], datetime],
     ) -> None:
         self._config = config
@@ -42,7 +44,8 @@ class Compatible:
 
     async def run(self, request: Request) -> Response:
         """POST /exec: 200 for every run that started, whatever became of it."""
-        command = await self._command(request)
+        asked = await self._command(request)
+        command = asked.command
         assert command.id is not None, "compatible_command names every command"
         await self._back_pressure.admit()
         transcript = Transcript(self._config.output_bytes_max)
@@ -58,14 +61,14 @@ class Compatible:
                 await self._cancel(command.id, "nobody waits for it any more")
                 message = "The execution did not end in the time a request is waited for."
                 raise refuse(504, "execution_timeout", message)
-        return json_response(compatible_answer(command.id, transcript))
+        return json_response(compatible_answer(asked, transcript))
 
-    async def _command(self, request: Request) -> RunCode:
+    async def _command(self, request: Request) -> CompatibleCommand:
         body = await read_body(request, self._config.body_timeout_s)
         tenant = tenant_of_body(request, body, self._config.keys, told=self._config.security_logs)
-        command = compatible_command(request, body, tenant, self._config, self._now())
-        await check_references(self._files, command, refused_as=403)
-        return command
+        asked = compatible_command(request, body, tenant, self._config, self._now())
+        command = await resolve_references(self._files, asked.command, refused_as=403, anywhere=True)
+        return replace(asked, command=command)
 
     async def _abandon(self, execution_id: ExecutionId) -> None:
         if self._config.when_client_leaves == "cancel":

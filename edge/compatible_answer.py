@@ -6,15 +6,15 @@ about a run (a timeout, a signal, output that was cut) is said in stderr.
 
 import msgspec
 
+from edge.compatible_command import CompatibleCommand
+from edge.compatible_files import delivery_of, files_of
 from edge.refusals import Refusal, refuse, try_later
 from edge.transcript import Transcript
-from schemas.compatible import CompatibleAnswer, CompatibleFileRef
+from schemas.compatible import CompatibleAnswer
 from schemas.events import Finished
-from schemas.files import FileRef
-from schemas.ids import ExecutionId
 
 
-def compatible_answer(execution_id: ExecutionId, transcript: Transcript) -> CompatibleAnswer:
+def compatible_answer(asked: CompatibleCommand, transcript: Transcript) -> CompatibleAnswer:
     """Return the answer to a run that started. Raises `Refusal` for one that did not, or was lost."""
     finished = transcript.finished
     if finished is None:
@@ -22,16 +22,17 @@ def compatible_answer(execution_id: ExecutionId, transcript: Transcript) -> Comp
     if refusal := _never_ran(finished):
         raise refusal
     return CompatibleAnswer(
-        session_id=finished.session_id or execution_id,
+        session_id=finished.session_id or asked.command.session_id or "",
         stdout=transcript.stdout,
         stderr=_with_sentences(transcript, finished),
-        files=[_file(ref) for ref in finished.files],
+        files=files_of(asked, finished),
         code=finished.exit_code,
         signal=finished.signal,
         message=finished.message or None,
         status=finished.outcome,
         wall_time=round(finished.usage.wall_s * 1000, 3),
         deleted_files=finished.deleted_files or msgspec.UNSET,
+        artifact_delivery=delivery_of(finished),
     )
 
 
@@ -68,10 +69,5 @@ def _sentences(transcript: Transcript, finished: Finished, *, silent: bool) -> l
         sentences.append(finished.message or f"The execution ended: {finished.outcome}.")
     elif finished.exit_code and silent:
         sentences.append(finished.message or f"The program exited with status {finished.exit_code}.")
+    sentences += [f"File {file.name!r} was not kept: {file.reason}." for file in finished.files_not_kept]
     return sentences
-
-
-def _file(ref: FileRef) -> CompatibleFileRef:
-    return CompatibleFileRef(
-        id=ref.id, name=ref.name, session_id=ref.session_id, storage_session_id=ref.session_id
-    )

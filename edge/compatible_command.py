@@ -1,5 +1,7 @@
 """From the body of `POST /exec` to a command: the compatible words translated into ours."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -16,12 +18,21 @@ from schemas.ids import ExecutionId, FileId, SessionId, TenantId, new_id
 from schemas.limits import Limits
 from schemas.wire import decode_as
 
+
+@dataclass(frozen=True, slots=True)
+class CompatibleCommand:
+    """A command, and the references of the newer shape in it by the name each file is put under."""
+
+    command: RunCode
+    newer: Mapping[str, CompatibleFile]
+
+
 _THEIR_NAMES = {"language": "lang", "limits.timeout_s": "timeout"}
 
 
 def compatible_command(
     request: Request, body: bytes, tenant: TenantId, config: EdgeConfig, now: datetime
-) -> RunCode:
+) -> CompatibleCommand:
     """Return the command in `body`. Raises `Refusal` or `WireFault`.
 
     Every call is a session of its own, named like its execution, under which its files are stored. Keys
@@ -29,6 +40,8 @@ def compatible_command(
     it costs no sandbox.
     """
     asked = decode_as(body, CompatibleRun)
+    # Of several files under one name the last counts, as it would when they were written one by one.
+    files = {file.name: file for file in asked.files or ()}
     name = new_id()
     command = RunCode(
         id=ExecutionId(name),
@@ -38,15 +51,17 @@ def compatible_command(
         code=asked.code,
         args=_args(asked),
         stdin="",
-        files=[_input_file(file) for file in asked.files or ()],
+        files=[_input_file(file) for file in files.values()],
         limits=Limits(timeout_s=None if asked.timeout is None else asked.timeout / 1000),
         deadline=now + timedelta(seconds=config.start_s_max),
         trace=trace_of(request),
     )
     try:
-        return checked(command, config.bounds)
+        command = checked(command, config.bounds)
     except Refusal as refusal:
         raise _in_their_words(refusal) from None
+    newer = {name: file for name, file in files.items() if file.storage_session_id}
+    return CompatibleCommand(command, newer)
 
 
 def _args(asked: CompatibleRun) -> list[str]:

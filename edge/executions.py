@@ -13,7 +13,7 @@ from edge.back_pressure import BackPressure
 from edge.body import read_body
 from edge.config import EdgeConfig
 from edge.event_stream import EventStream
-from edge.file_references import FindsFiles, check_references
+from edge.file_references import resolve_references
 from edge.lookup import find_execution
 from edge.native_command import native_command
 from edge.preferences import StreamFormat, after_seq, stream_format, wait_s
@@ -21,6 +21,7 @@ from edge.refusals import refuse
 from edge.responses import json_response
 from edge.transcript import Transcript, view_of
 from edge.waiting import first_ending, read_so_far, take_in
+from infra.stores.files import FileStore
 from schemas.commands import RunCode
 from schemas.digest import digest_of
 from schemas.http import Accepted
@@ -36,7 +37,7 @@ class Executions:
         config: EdgeConfig,
         publisher: Publisher,
         back_pressure: BackPressure,
-        files: FindsFiles | None,
+        files: FileStore,
         closing: asyncio.Event,
     ) -> None:
         self._config = config
@@ -92,7 +93,7 @@ class Executions:
     async def _command(self, request: Request) -> RunCode:
         body = await read_body(request, self._config.body_timeout_s)
         command = native_command(request, body, tenant_of(request), self._config.bounds)
-        await check_references(self._files, command, refused_as=422)
+        command = await resolve_references(self._files, command, refused_as=422)
         await self._back_pressure.admit()
         return command
 

@@ -1,30 +1,42 @@
 """Files that a request refers to must be there, and the asking tenant's, before anything is published."""
 
-from typing import Literal, Protocol
+from typing import Literal
+
+import msgspec
 
 from edge.refusals import refuse
+from infra.stores.files import FileStore
+from infra.stores.stored_file import StoredFile
 from schemas.commands import RunCode
-from schemas.ids import FileId, SessionId, TenantId, is_opaque_id
+from schemas.files import InputFile
+from schemas.ids import TenantId
 
 
-class FindsFiles(Protocol):
-    """As much of a file store as it takes to check a reference."""
+async def resolve_references(
+    files: FileStore, command: RunCode, *, refused_as: Literal[403, 422], anywhere: bool = False
+) -> RunCode:
+    """Return `command` with every reference leading to a stored file of its tenant.
 
-    async def find(self, owner: TenantId, session_id: SessionId, file_id: FileId) -> object | None:
-        """Return a file of `owner`, or None. Raises `Unavailable`."""
-
-
-async def check_references(files: FindsFiles | None, command: RunCode, refused_as: Literal[403, 422]) -> None:
-    """Raise `Refusal` for the first reference that names no stored file of the command's tenant.
-
-    A file of another tenant is refused in the same words as one that never was. Without a store there
-    are no stored files. `Unavailable` passes through.
+    With `anywhere` a file that is not in the session named may be in any other of the tenant's: some
+    clients name the session of the last answer with every file they know. Raises `Refusal` for the first
+    reference to nothing; a file of another tenant is refused in the same words as one that never was.
     """
-    error = "unauthorized_file_reference" if refused_as == 403 else "invalid_request"
+    resolved = []
     for index, file in enumerate(command.files):
-        if file.session_id is None or file.file_id is None:
-            continue
-        known = is_opaque_id(file.session_id) and is_opaque_id(file.file_id) and files is not None
-        if not known or await files.find(command.tenant, file.session_id, file.file_id) is None:  # type: ignore[union-attr]
-            message = f"The file {file.name[:80]!r} refers to no stored file of yours."
-            raise refuse(refused_as, error, message, f"files[{index}]")
+        if not file.is_inline:
+            stored = await _find(files, command.tenant, file, anywhere=anywhere)
+            if stored is None:
+                error = "unauthorized_file_reference" if refused_as == 403 else "invalid_request"
+                message = f"The file {file.name[:80]!r} refers to no stored file of yours."
+                raise refuse(refused_as, error, message, f"files[{index}]")
+            file = msgspec.structs.replace(file, session_id=stored.ref.session_id)  # noqa: PLW2901
+        resolved.append(file)
+    return msgspec.structs.replace(command, files=resolved)
+
+
+async def _find(files: FileStore, tenant: TenantId, file: InputFile, *, anywhere: bool) -> StoredFile | None:
+    assert file.session_id is not None and file.file_id is not None, "validated before"
+    found = await files.find(tenant, file.session_id, file.file_id)
+    if found is None and anywhere:
+        return await files.find_anywhere(tenant, file.file_id)
+    return found

@@ -1,5 +1,6 @@
 """`GET /openapi.json`: the routes and their words, generated from the Structs that are really used."""
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,6 +11,7 @@ from starlette.responses import Response
 from infra.version import VERSION
 from schemas.commands import RunCode
 from schemas.compatible import CompatibleAnswer, CompatibleRun
+from schemas.compatible_files import BatchAnswer, Deleted, FileObject, FullFile, UploadAnswer
 from schemas.http import (
     Accepted,
     DetailedHealthView,
@@ -28,13 +30,30 @@ class Operation(msgspec.Struct, frozen=True):
     method: str
     path: str
     does: str
-    answers: Mapping[int, type[msgspec.Struct] | None]
+    answers: Mapping[int, Any]
     body: type[msgspec.Struct] | None = None
+    form: Mapping[str, str] | None = None
+    """The fields of a multipart body, each with its format."""
     open: bool = False
+
+
+_ABOUT_FILES = {"kind": "text", "id": "text", "version": "int64", "entity_id": "text", "read_only": "boolean"}
+_UPLOAD = {**_ABOUT_FILES, "file": "binary"}
 
 
 OPERATIONS = (
     Operation("post", "/exec", "Run code and wait for its end.", {200: CompatibleAnswer}, CompatibleRun),
+    Operation("post", "/upload", "Store files in a new session.", {200: UploadAnswer}, form=_UPLOAD),
+    Operation("post", "/upload/batch", "The same, each file for itself.", {200: BatchAnswer}, form=_UPLOAD),
+    Operation(
+        "get",
+        "/files/{session}",
+        "What a session holds; `?detail=` simple, summary, full (shown here) or normalized.",
+        {200: list[FullFile]},
+    ),
+    Operation("delete", "/files/{session}/{file}", "Delete a file.", {200: Deleted}),
+    Operation("get", "/sessions/{session}/objects/{file}", "Whether a file lives.", {200: FileObject}),
+    Operation("get", "/download/{session}/{file}", "The bytes of a file.", {200: None, 206: None, 304: None}),
     Operation(
         "post",
         "/executions",
@@ -66,7 +85,7 @@ def openapi_document(key_header: str) -> dict[str, Any]:
     """Return the OpenAPI 3.1 document."""
     used = {answer for operation in OPERATIONS for answer in operation.answers.values() if answer}
     used |= {operation.body for operation in OPERATIONS if operation.body} | {ErrorBody}
-    structs = sorted(used, key=lambda struct: struct.__name__)
+    structs = sorted(used, key=str)
     found, components = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
     schemas = dict(zip(structs, found, strict=True))
     paths: dict[str, dict[str, Any]] = {}
@@ -89,9 +108,7 @@ def openapi_document(key_header: str) -> dict[str, Any]:
     }
 
 
-def _described(
-    operation: Operation, schemas: Mapping[type[msgspec.Struct], dict[str, Any]]
-) -> dict[str, Any]:
+def _described(operation: Operation, schemas: Mapping[Any, dict[str, Any]]) -> dict[str, Any]:
     described: dict[str, Any] = {
         "summary": operation.does,
         "responses": {
@@ -104,19 +121,29 @@ def _described(
     if operation.body:
         content = {"application/json": {"schema": schemas[operation.body]}}
         described["requestBody"] = {"required": True, "content": content}
-    if "{id}" in operation.path:
+    if operation.form:
+        described["requestBody"] = {
+            "required": True,
+            "content": {"multipart/form-data": _form(operation.form)},
+        }
+    if names := re.findall(r"\{(\w+)\}", operation.path):
         described["parameters"] = [
-            {"name": "id", "in": "path", "required": True, "schema": {"type": "string"}}
+            {"name": name, "in": "path", "required": True, "schema": {"type": "string"}} for name in names
         ]
     if operation.open:
         described["security"] = []
     return described
 
 
+def _form(fields: Mapping[str, str]) -> dict[str, Any]:
+    properties = {name: {"type": "string", "format": kind} for name, kind in fields.items()}
+    return {"schema": {"type": "object", "properties": properties, "required": ["file"]}}
+
+
 def _answer(
     text: str,
-    answer: type[msgspec.Struct] | None,
-    schemas: Mapping[type[msgspec.Struct], dict[str, Any]],
+    answer: Any,
+    schemas: Mapping[Any, dict[str, Any]],
 ) -> dict[str, Any]:
     if answer is None:
         return {"description": text}

@@ -1,6 +1,6 @@
-"""Structs as JSON answers."""
+"""Structs, and arrays of them, as JSON answers."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 from starlette.responses import Response
@@ -10,7 +10,9 @@ from schemas import wire
 
 
 def json_response(
-    thing: msgspec.Struct, status: int = 200, headers: Mapping[str, str] | None = None
+    thing: msgspec.Struct | Sequence[msgspec.Struct],
+    status: int = 200,
+    headers: Mapping[str, str] | None = None,
 ) -> Response:
     """Return `thing` as an answer that no cache keeps."""
     return Response(

@@ -98,6 +98,7 @@ def _concluded(view: ExecutionView, finished: Finished) -> ExecutionView:
         output=finished.output,
         files=finished.files,
         deleted_files=finished.deleted_files,
+        files_not_kept=finished.files_not_kept,
         state=finished.state,
         attempt=finished.attempt,
     )

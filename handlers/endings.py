@@ -51,7 +51,7 @@ def concluded(execution: Execution, exit_: Exit, kept: Kept, started_at: datetim
     return _finished(
         execution.lease,
         outcome,
-        " ".join([message, *kept.notes]).strip(),
+        _with_losses(message, kept),
         now,
         stage=exit_.stage,
         exit_code=exit_.exit_code,
@@ -60,6 +60,7 @@ def concluded(execution: Execution, exit_: Exit, kept: Kept, started_at: datetim
         output=exit_.output,
         files=kept.files,
         deleted_files=kept.deleted,
+        files_not_kept=kept.not_kept,
         session_id=_session_of(execution, kept),
         attempt=execution.lease.attempt,
     )
@@ -71,6 +72,11 @@ EXPIRED = "The deadline passed before the code could start."
 def _session_of(execution: Execution, kept: Kept) -> SessionId | None:
     """Return the session asked for, or the one made for the files, if any were kept."""
     return kept.files[0].session_id if kept.files else execution.command.session_id
+
+
+def _with_losses(message: str, kept: Kept) -> str:
+    losses = (f"File {file.name!r} was not kept: {file.reason}." for file in kept.not_kept)
+    return " ".join([message, *losses]).strip()
 
 
 def _queued_s(lease: Lease, until: datetime) -> float:

@@ -5,54 +5,87 @@ from dataclasses import dataclass, field
 
 from infra.errors import RequestRefused, Unavailable
 from infra.stores.files import FileStore
+from infra.stores.stored_file import FileAttributes, StoredFile
 from sandboxes.protocol import Sandbox
 from schemas.commands import RunCode
-from schemas.files import FileRef, InputFile
+from schemas.files import FileNotKept, FileOrigin, FileRef, InputFile
 from schemas.ids import SessionId, new_id
 
 
 @dataclass(slots=True)
 class Kept:
-    """What became of the files after a run; `notes` are sentences about what was not kept."""
+    """What became of the files after a run."""
 
     files: list[FileRef] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
+    not_kept: list[FileNotKept] = field(default_factory=list)
 
 
-async def put_files(sandbox: Sandbox, command: RunCode, store: FileStore) -> None:
-    """Put the command's files into the sandbox. Raises `RequestRefused` for a reference to nothing."""
-    for index, file in enumerate(command.files):
-        await sandbox.put_file(file.name, await _content(command, file, index, store))
+class ExecutionFiles:
+    """The files of one attempt, on their way from the store into its sandbox and back."""
 
+    def __init__(self, command: RunCode, store: FileStore) -> None:
+        self._command = command
+        self._store = store
+        self._inputs: dict[str, StoredFile] = {}
 
-async def _content(command: RunCode, file: InputFile, index: int, store: FileStore) -> AsyncIterator[bytes]:
-    if file.is_inline:
-        return _once(file.inline_bytes())
-    assert file.session_id is not None and file.file_id is not None, "validated before"
-    stored = await store.find(command.tenant, file.session_id, file.file_id)
-    if stored is None:
-        raise RequestRefused(
-            f"There is no file {file.file_id!r} in session {file.session_id!r}.", field=f"files[{index}]"
-        )
-    return store.read(stored)
+    async def put(self, sandbox: Sandbox) -> None:
+        """Put the command's files into the sandbox. Raises `RequestRefused` for a reference to nothing."""
+        for index, file in enumerate(self._command.files):
+            if file.is_inline:
+                await sandbox.put_file(file.name, _once(file.inline_bytes()))
+            else:
+                stored = self._inputs[file.name] = await self._find(file, index)
+                await sandbox.put_file(file.name, self._store.read(stored))
 
+    async def keep(self, sandbox: Sandbox) -> Kept:
+        """Store what the run produced. What cannot be kept is said; the run stays good.
 
-async def keep_files(sandbox: Sandbox, command: RunCode, store: FileStore) -> Kept:
-    """Store what the run produced. What cannot be kept is told in the notes; the run stays good."""
-    changes = await sandbox.changes()
-    session_id = command.session_id or SessionId(new_id())
-    kept = Kept(deleted=list(changes.deleted))
-    kept.notes += [f"File {name!r} was not kept: {why}." for name, why in changes.skipped]
-    if not command.keep_files:
+        A read-only input is never an output, whatever the code did to it. Neither is what lies in a
+        hidden folder or among Python's caches and was not put there: programs leave such things unasked.
+        """
+        changes = await sandbox.changes()
+        kept = Kept(deleted=list(changes.deleted))
+        kept.not_kept += [
+            FileNotKept(name=name, reason=why) for name, why in changes.skipped if self._may_be_output(name)
+        ]
+        if self._command.keep_files:
+            session_id = self._command.session_id or SessionId(new_id())
+            for produced in changes.produced:
+                if self._may_be_output(produced.name):
+                    await self._keep(sandbox, session_id, produced.name, kept)
         return kept
-    for produced in changes.produced:
+
+    async def _find(self, file: InputFile, index: int) -> StoredFile:
+        assert file.session_id is not None and file.file_id is not None, "validated before"
+        stored = await self._store.find(self._command.tenant, file.session_id, file.file_id)
+        if stored is None:
+            message = f"There is no file {file.file_id!r} in session {file.session_id!r}."
+            raise RequestRefused(message, field=f"files[{index}]")
+        return stored
+
+    def _may_be_output(self, name: str) -> bool:
+        stored = self._inputs.get(name)
+        if stored is not None:
+            return not stored.attributes.read_only
+        return not _is_scratch(name) or any(file.name == name for file in self._command.files)
+
+    async def _keep(self, sandbox: Sandbox, session_id: SessionId, name: str, kept: Kept) -> None:
+        before = self._inputs.get(name)
+        origin = FileOrigin(id=before.ref.id, session_id=before.ref.session_id) if before else None
+        attributes = FileAttributes(modified_from=origin)
         try:
-            content = sandbox.read_file(produced.name)
-            kept.files.append(await store.save(command.tenant, session_id, produced.name, content))
+            content = sandbox.read_file(name)
+            ref = await self._store.save(self._command.tenant, session_id, name, content, attributes)
+            kept.files.append(ref)
         except (Unavailable, RequestRefused) as error:
-            kept.notes.append(f"File {produced.name!r} was not kept: {error.message}")
-    return kept
+            kept.not_kept.append(FileNotKept(name=name, reason=error.message.rstrip(".")))
+
+
+def _is_scratch(name: str) -> bool:
+    """Whether `name` lies in a folder that programs make for themselves."""
+    folders = name.split("/")[:-1]
+    return any(folder.startswith(".") or folder == "__pycache__" for folder in folders)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

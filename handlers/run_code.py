@@ -24,7 +24,7 @@ from handlers.endings import (
     unstarted,
 )
 from handlers.execution import Execution
-from handlers.files import keep_files, put_files
+from handlers.files import ExecutionFiles, Kept
 from handlers.journal import Journal
 from handlers.running import Registry
 from handlers.verdict import is_expired, last_started, may_try_again, verdict
@@ -166,13 +166,14 @@ class RunCodeHandler:
         if sandbox is None:
             return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
         try:
-            await put_files(sandbox, execution.command, self._files)
+            files = ExecutionFiles(execution.command, self._files)
+            await files.put(sandbox)
             program = execution.running.enter(sandbox, _program(execution.command))
             if self._is_unwanted(execution):
                 return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
             started_at = await self._say_started(execution, sandbox)
             exit_ = await _run(sandbox, program, execution.journal)
-            await self._conclude(execution, sandbox, exit_, started_at)
+            await self._conclude(execution, exit_, await files.keep(sandbox), started_at)
         finally:
             await sandbox.close()
 
@@ -217,10 +218,7 @@ class RunCodeHandler:
         await execution.journal.write(started)
         return now
 
-    async def _conclude(
-        self, execution: Execution, sandbox: Sandbox, exit_: Exit, started_at: datetime
-    ) -> None:
-        kept = await keep_files(sandbox, execution.command, self._files)
+    async def _conclude(self, execution: Execution, exit_: Exit, kept: Kept, started_at: datetime) -> None:
         now = self._now()
         produced = [
             FileProduced(execution_id=execution.id, seq=0, time=now, file=file) for file in kept.files

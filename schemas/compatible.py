@@ -4,7 +4,7 @@ Four generations of clients are served at once; nothing in a request names its g
 field that differs between them is optional here and unknown ones are ignored.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -16,6 +16,9 @@ class CompatibleFile(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     session_id: str | None = None
     storage_session_id: str | None = None
+    resource_id: str | None = None
+    kind: str | None = None
+    version: int | str | None = None
 
 
 class CompatibleRun(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,13 +42,36 @@ class BodyKeys(msgspec.Struct, frozen=True, kw_only=True):
         return "BodyKeys(***)"
 
 
+class CompatibleOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """The input that an output was before the run changed it."""
+
+    id: str
+    storage_session_id: str
+
+
 class CompatibleFileRef(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that a run produced. Both session fields are equal: each generation reads its own."""
+    """A file after a run. Both session fields are equal: each generation reads its own."""
 
     id: str
     name: str
     session_id: str
     storage_session_id: str
+    inherited: bool | msgspec.UnsetType = msgspec.UNSET
+    """True for an input that is as it was, with what the request said of it."""
+    modified_from: CompatibleOrigin | msgspec.UnsetType = msgspec.UNSET
+    resource_id: str | msgspec.UnsetType = msgspec.UNSET
+    kind: str | msgspec.UnsetType = msgspec.UNSET
+    version: int | str | msgspec.UnsetType = msgspec.UNSET
+
+
+class ArtifactDelivery(msgspec.Struct, frozen=True, kw_only=True):
+    """Said when outputs could not be kept; clients believe it only if the numbers add up."""
+
+    code: Literal["artifact_delivery_failed"] = "artifact_delivery_failed"
+    status: Literal["partial", "failed"]
+    attempted: int
+    delivered: int
+    failed: int
 
 
 class CompatibleAnswer(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,3 +88,4 @@ class CompatibleAnswer(msgspec.Struct, frozen=True, kw_only=True):
     wall_time: float | None
     """Milliseconds."""
     deleted_files: list[str] | msgspec.UnsetType = msgspec.UNSET
+    artifact_delivery: ArtifactDelivery | msgspec.UnsetType = msgspec.UNSET

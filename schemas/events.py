@@ -7,7 +7,7 @@ from typing import Any, Literal
 import msgspec
 from msgspec import UNSET, UnsetType
 
-from schemas.files import FileRef
+from schemas.files import FileNotKept, FileRef
 from schemas.ids import CallId, ExecutionId, SessionId
 
 OutputStream = Literal["stdout", "stderr"]
@@ -118,6 +118,7 @@ class Finished(Event, frozen=True, kw_only=True, tag="finished"):
     output: OutputCount = OutputCount()
     files: list[FileRef] = []
     deleted_files: list[str] = []
+    files_not_kept: list[FileNotKept] = []
     session_id: SessionId | None = None
     state: StateInfo = StateInfo()
     attempt: int = 0

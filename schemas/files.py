@@ -2,13 +2,16 @@
 
 import base64
 import binascii
+import re
 from typing import Literal
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from schemas.ids import FileId, SessionId
 
 FILE_PATH_LEVELS_MAX = 10
+_CONTROL = re.compile(r"[\\\x00-\x1f\x7f]")
 
 
 class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -40,6 +43,13 @@ class InputFile(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
             raise ValueError(f"not valid base64: {error}") from None
 
 
+class FileOrigin(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored file that another one was before a run changed it."""
+
+    id: FileId
+    session_id: SessionId
+
+
 class FileRef(msgspec.Struct, frozen=True, kw_only=True):
     """A stored file, as answers and events name it."""
 
@@ -48,6 +58,14 @@ class FileRef(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     size_bytes: int
     content_type: str
+    modified_from: FileOrigin | UnsetType = UNSET
+
+
+class FileNotKept(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that a run left behind and that was not stored; the run is good all the same."""
+
+    name: str
+    reason: str
 
 
 def file_name_fault(name: str, length_max: int) -> str | None:
@@ -60,7 +78,7 @@ def file_name_fault(name: str, length_max: int) -> str | None:
         "must not be empty": not name,
         f"is {len(name)} characters long, the limit is {length_max}": len(name) > length_max,
         "must be relative, without a leading slash": name.startswith("/"),
-        "must not contain a backslash or NUL": "\\" in name or "\0" in name,
+        "must not contain a backslash or control characters": _CONTROL.search(name) is not None,
         f"has {len(levels)} levels, the limit is {FILE_PATH_LEVELS_MAX}": len(levels) > FILE_PATH_LEVELS_MAX,
         "must not contain empty, '.' or '..' segments": any(level in ("", ".", "..") for level in levels),
         "has a segment of more than 255 bytes": any(_bytes(level) > 255 for level in levels),

@@ -7,7 +7,7 @@ import msgspec
 
 from schemas.commands import ToolResult
 from schemas.events import Outcome, OutputCount, Stage, StateInfo, Usage
-from schemas.files import FileRef
+from schemas.files import FileNotKept, FileRef
 from schemas.ids import ExecutionId, SessionId
 from schemas.presence import HandlerPresence
 
@@ -56,6 +56,7 @@ class ExecutionView(msgspec.Struct, frozen=True, kw_only=True):
     output: OutputCount | None = None
     files: list[FileRef] | None = None
     deleted_files: list[str] | None = None
+    files_not_kept: list[FileNotKept] | None = None
     state: StateInfo | None = None
     attempt: int | None = None
 

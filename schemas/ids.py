@@ -2,7 +2,6 @@
 
 import re
 import secrets
-import string
 from typing import NewType
 
 ExecutionId = NewType("ExecutionId", str)
@@ -17,7 +16,6 @@ COMPATIBLE_ID_LENGTH = 21
 
 _EXECUTION_ID = re.compile(r"[A-Za-z0-9_.:-]{1,128}")
 _OPAQUE_ID = re.compile(r"[A-Za-z0-9_-]{1,128}")
-_ALPHABET = string.ascii_letters + string.digits + "_-"
 
 
 def is_execution_id(text: str) -> bool:
@@ -32,7 +30,7 @@ def is_opaque_id(text: str) -> bool:
 
 def new_id(length: int = COMPATIBLE_ID_LENGTH) -> str:
     """Return `length` random characters of `[A-Za-z0-9_-]`, six bits of entropy each."""
-    return "".join(secrets.choice(_ALPHABET) for _ in range(length))
+    return secrets.token_urlsafe(length)[:length]
 
 
 def new_execution_id() -> ExecutionId:

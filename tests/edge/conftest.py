@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,6 +17,11 @@ from edge.config import EdgeConfig
 from edge.keys import Keyring
 from edge.server import Binding, serve
 from infra.errors import Unavailable
+from infra.redis import RedisConfig, build_redis
+from infra.stores.file_quota import FileQuota
+from infra.stores.file_records import FileRecords
+from infra.stores.files import FileStore
+from infra.stores.folder_objects import FolderObjects
 from schemas.commands import ControlCommand, RunCode
 from schemas.digest import digest_of
 from schemas.events import Finished, Output, Started
@@ -148,7 +154,20 @@ MakeHouse = Callable[..., Awaitable[House]]
 
 
 @pytest.fixture
-async def make_house() -> AsyncIterator[MakeHouse]:
+async def file_store(redis_config: RedisConfig, tmp_path: Path) -> AsyncIterator[FileStore]:
+    """A real store in a folder; a session may hold four files of 1000 bytes, 3000 together."""
+    client = build_redis(redis_config)
+    quota = FileQuota(files_max=4, file_bytes_max=1000, session_bytes_max=3000)
+    store = FileStore(
+        FolderObjects(tmp_path / "objects"), FileRecords(client, redis_config, quota, ttl_s=600)
+    )
+    yield store
+    await store.aclose()
+    await client.aclose()
+
+
+@pytest.fixture
+async def make_house(file_store: FileStore) -> AsyncIterator[MakeHouse]:
     """Build houses: `served=True` behind a real server, `publisher=` to put a broken one in front."""
     async with AsyncExitStack() as stack:
 
@@ -167,7 +186,10 @@ async def make_house() -> AsyncIterator[MakeHouse]:
             closing = asyncio.Event()
             config = {"keys": Keyring(KEY, [OTHER_KEY]), "access_logs": False, **config}
             app = create_app(
-                EdgeConfig(**config), publisher or transport, Stores(presence, files), closing=closing
+                EdgeConfig(**config),
+                publisher or transport,
+                Stores(presence, files or file_store),
+                closing=closing,
             )
             if handled:
                 await _background(stack, transport.consume(handler.on_delivery, 64))

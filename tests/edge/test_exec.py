@@ -1,7 +1,6 @@
 """`POST /exec`: what chat front ends send and read."""
 
 import base64
-from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
@@ -184,60 +183,6 @@ async def test_waiting_is_bounded_and_the_run_is_cancelled_then(make_house: Any,
     assert (answer.status_code, answer.json()["error"]) == (504, "execution_timeout")
     await house.handler.told.wait()
     assert type(house.handler.heard[0]).__name__ == "CancelExecution"
-
-
-class OneFile:
-    """A store that knows a single file of the default tenant."""
-
-    async def find(self, owner: str, session_id: str, file_id: str) -> Any:
-        return (owner, session_id, file_id) == ("default", "S" * 21, "F" * 21) or None
-
-    async def read(self, stored: Any) -> AsyncIterator[bytes]:
-        yield b""
-
-
-SHAPES = [
-    {"id": "F" * 21, "session_id": "S" * 21, "name": "in/data.csv"},
-    {
-        "id": "F" * 21,
-        "resource_id": "r",
-        "storage_session_id": "S" * 21,
-        "name": "in/data.csv",
-        "kind": "user",
-        "version": 3,
-    },
-]
-
-
-@pytest.mark.parametrize("ref", SHAPES)
-async def test_file_references_of_both_shapes_are_passed_on(make_house: Any, ref: dict[str, Any]) -> None:
-    """The name in the request decides where the file is put."""
-    house = await make_house(files=OneFile())
-    answer = await house.client.post("/exec", json={"lang": "py", "code": "x", "files": [ref]})
-    assert answer.status_code == 200
-    [file] = house.handler.seen[0].files
-    assert (file.name, file.session_id, file.file_id) == ("in/data.csv", "S" * 21, "F" * 21)
-
-
-@pytest.mark.parametrize("ref", SHAPES)
-async def test_a_file_of_somebody_else_is_refused_like_one_that_never_was(
-    make_house: Any, keys: tuple[str, str], ref: dict[str, Any]
-) -> None:
-    """403 as the contract has it, and nothing is published."""
-    house = await make_house(files=OneFile())
-    body = {"lang": "py", "code": "x", "files": [ref]}
-    foreign = await house.client.post("/exec", json=body, headers={"x-api-key": keys[1]})
-    unknown = await house.client.post("/exec", json={**body, "files": [{**ref, "id": "Q" * 21}]})
-    assert foreign.status_code == unknown.status_code == 403
-    assert foreign.json()["error"] == unknown.json()["error"] == "unauthorized_file_reference"
-    assert not house.handler.seen
-
-
-async def test_without_a_store_no_reference_can_be_resolved(house: Any) -> None:
-    """Said at once, before anything is published."""
-    body = {"lang": "py", "code": "x", "files": SHAPES[:1]}
-    assert (await house.client.post("/exec", json=body)).status_code == 403
-    assert not house.handler.seen
 
 
 @pytest.mark.parametrize(

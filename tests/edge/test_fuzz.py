@@ -13,6 +13,7 @@ from edge.app import Stores, create_app
 from edge.config import EdgeConfig
 from edge.keys import Keyring
 from schemas.commands import RunCode
+from schemas.files import FileRef
 from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy
 
@@ -78,6 +79,13 @@ paths = st.one_of(
         st.sampled_from(["", "/events", "/input", "/tool-results", "/events?after="]),
     ),
     segment.map("/{}".format),
+    st.sampled_from(["/upload", "/upload/batch"]),
+    st.builds(
+        "/{}/{}/{}".format,
+        st.sampled_from(["files", "download", "sessions/objects", "sessions"]),
+        segment,
+        st.sampled_from(["", "x", "objects/x", "?detail=full", "?detail=", "%2e%2e"]),
+    ),
 )
 
 
@@ -87,12 +95,35 @@ async def ask(method: str, path: str, body: bytes | str, given_headers: dict[str
     config = EdgeConfig(keys=Keyring("k"), sync_wait_s_max=0.001, access_logs=False, security_logs=False)
     closing = asyncio.Event()
     closing.set()
-    app = create_app(config, transport, Stores(NoHandlers()), closing=closing)
+    app = create_app(config, transport, Stores(NoHandlers(), NoFiles()), closing=closing)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as client:
         url = "http://edge" + quote(path.encode("utf-8", "surrogatepass"), safe="/?=")
         return await client.request(
             method, url, content=body if isinstance(body, bytes) else body.encode(), headers=given_headers
         )
+
+
+class NoFiles:
+    """A store with nothing in it, which takes nothing."""
+
+    async def find(self, owner: str, session_id: str, file_id: str) -> None:
+        """Return nothing."""
+
+    async def find_anywhere(self, owner: str, file_id: str) -> None:
+        """Return nothing."""
+
+    async def listing(self, owner: str, session_id: str) -> list[Any]:
+        return []
+
+    async def delete(self, owner: str, session_id: str, file_id: str) -> bool:
+        return False
+
+    async def delete_session(self, owner: str, session_id: str) -> int:
+        return 0
+
+    async def save(self, owner: str, session_id: str, name: str, content: Any, attributes: Any) -> Any:
+        size = sum([len(chunk) async for chunk in content])
+        return FileRef(id="F" * 21, session_id=session_id, name=name, size_bytes=size, content_type="x/y")
 
 
 class NoHandlers:
@@ -127,6 +158,38 @@ def test_no_request_brings_a_500_out_of_the_edge(
     assert answer.headers["x-request-id"]
     if answer.status_code >= 400 and method != "HEAD":
         assert {"error", "message"} <= set(answer.json())
+
+
+form_pieces = st.sampled_from(
+    [
+        b"--B",
+        b"--B--",
+        b"\r\n",
+        b"\r\n\r\n",
+        b'Content-Disposition: form-data; name="file"; filename="a.txt"',
+        b'Content-Disposition: form-data; name="file"; filename="../a"',
+        b'Content-Disposition: form-data; name="version"',
+        b'content-disposition: form-data; name="read_only"',
+        b"Content-Type: text/plain",
+        b"7",
+        b"--",
+    ]
+)
+
+
+@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    path=st.sampled_from(["/upload", "/upload/batch"]),
+    body=st.lists(form_pieces | st.binary(max_size=8), max_size=14).map(b"".join),
+    kind=st.sampled_from(
+        [b"multipart/form-data; boundary=B", b"multipart/form-data", b"text/plain", b"\xff"]
+    ),
+)
+def test_no_form_brings_a_500_out_of_the_routes_that_take_files(path: str, body: bytes, kind: bytes) -> None:
+    """Pieces of multipart in any order."""
+    answer = asyncio.run(ask("POST", path, body, {"x-api-key": b"k", "content-type": kind}))
+    assert answer.status_code in {200, 400, 413}, answer.text
+    assert answer.status_code == 200 or {"error", "message"} <= set(answer.json())
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])

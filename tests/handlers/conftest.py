@@ -5,10 +5,13 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import pytest
+from msgspec import UNSET
 
 from handlers.run_code import RunCodeConfig, RunCodeHandler
 from handlers.running import Registry
 from infra.errors import Unavailable
+from infra.stores.files import PLAIN
+from infra.stores.stored_file import FileAttributes
 from sandboxes.fake import FakeSandboxes
 from sandboxes.fake_script import script
 from schemas.commands import RunCode
@@ -28,6 +31,7 @@ class KeptFile:
 
     ref: FileRef
     owner: str
+    attributes: FileAttributes = PLAIN
 
 
 class MemoryFiles:
@@ -37,14 +41,19 @@ class MemoryFiles:
         self.kept: dict[str, tuple[KeptFile, bytes]] = {}
         self.away = False
 
-    async def save(self, owner, session_id, name, content, **_):
+    async def save(self, owner, session_id, name, content, attributes=PLAIN):
         if self.away:
             raise Unavailable("The store is away.")
         data = b"".join([chunk async for chunk in content])
         ref = FileRef(
-            id=new_id(), session_id=session_id, name=name, size_bytes=len(data), content_type="text/plain"
+            id=new_id(),
+            session_id=session_id,
+            name=name,
+            size_bytes=len(data),
+            content_type="text/plain",
+            modified_from=attributes.modified_from or UNSET,
         )
-        self.kept[ref.id] = KeptFile(ref, owner), data
+        self.kept[ref.id] = KeptFile(ref, owner, attributes), data
         return ref
 
     async def find(self, owner, session_id, file_id):

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from infra.stores.stored_file import FileAttributes
 from sandboxes.fake_script import Break, Delete, Die, Echo, End, Put, Show, Wait, Write, script
 from schemas.commands import CancelExecution, RunCode, SendInput
 from schemas.digest import digest_of
@@ -21,6 +22,10 @@ def stdout_of(events) -> str:
 
 def kinds(events) -> list[str]:
     return [type(event).__name__ for event in events]
+
+
+async def content_of(data):
+    yield data
 
 
 async def until(condition) -> None:
@@ -122,12 +127,44 @@ async def test_a_file_of_another_tenant_is_unknown(run):
     assert events[-1].outcome == "rejected" and "files[0]" not in stdout_of(events)
 
 
+async def test_a_changed_input_is_an_output_that_says_where_it_comes_from(run):
+    """A new file, in this session; the old one stays as it was."""
+    first = await run(Put("data.csv", "old"), session_id="s" * 21)
+    ref = first[-1].files[0]
+    put = InputFile(name="in.csv", session_id=ref.session_id, file_id=ref.id)
+    events = await run(Put("in.csv", "new"), Put("out.csv", "x"), files=[put])
+    changed, made = events[-1].files
+    assert (changed.name, changed.modified_from.id, made.name) == ("in.csv", ref.id, "out.csv")
+    assert changed.id != ref.id and not made.modified_from
+
+
+async def test_a_read_only_input_is_never_an_output(run, files):
+    """Not even when the code changed it."""
+    attributes = FileAttributes(read_only=True)
+    ref = await files.save("default", "s" * 21, "SKILL.md", content_of(b"x"), attributes)
+    put = InputFile(name="SKILL.md", session_id=ref.session_id, file_id=ref.id)
+    events = await run(Put("SKILL.md", "changed"), Put("out.txt", "x"), files=[put])
+    assert [file.name for file in events[-1].files] == ["out.txt"]
+    assert files.kept[ref.id][1] == b"x"
+
+
+async def test_what_programs_leave_in_hidden_folders_is_no_output_unless_it_was_put_there(run):
+    """Caches are nobody's results; a hidden file is."""
+    given = InputFile(name=".conf/a.ini", content="1")
+    left = [".cache/x", "pkg/__pycache__/m.pyc", ".conf/a.ini", ".hidden", "out/b.txt"]
+    events = await run(*[Put(name, "new") for name in left], files=[given])
+    assert [file.name for file in events[-1].files] == [".conf/a.ini", ".hidden", "out/b.txt"]
+
+
 async def test_a_store_that_is_away_costs_the_file_and_not_the_run(run, files):
     """The outcome stays good and says which file was not kept."""
     files.away = True
     events = await run(Put("out.txt", "x"), Write("done"))
     assert events[-1].outcome == "exited"
     assert "out.txt" in events[-1].message and "away" in events[-1].message
+    assert [(file.name, file.reason) for file in events[-1].files_not_kept] == [
+        ("out.txt", "The store is away")
+    ]
     assert events[-1].files == []
 
 

@@ -33,7 +33,7 @@ from schemas.events import (
     ToolCallsRequested,
     Usage,
 )
-from schemas.files import FileRef, InputFile
+from schemas.files import FileNotKept, FileOrigin, FileRef, InputFile
 from schemas.json_schema import MESSAGES, schema_of
 from schemas.limits import Limits
 from schemas.results import Result
@@ -44,7 +44,14 @@ SCHEMAS = Path(__file__).parents[2] / "docs" / "schemas"
 UPDATE = os.environ.get("UPDATE_GOLDEN") == "1"
 
 AT = datetime(2026, 11, 23, 10, 0, 0, 250_000, tzinfo=UTC)
-FILE = FileRef(id="f" * 21, session_id="s" * 21, name="out/plot.png", size_bytes=12, content_type="image/png")
+FILE = FileRef(
+    id="f" * 21,
+    session_id="s" * 21,
+    name="out/plot.png",
+    size_bytes=12,
+    content_type="image/png",
+    modified_from=FileOrigin(id="e" * 21, session_id="r" * 21),
+)
 EVENT = {"execution_id": "job-1", "seq": 3, "time": AT}
 FINISHED = {
     **EVENT,
@@ -55,6 +62,7 @@ FINISHED = {
     "output": OutputCount(stdout_bytes=3, stderr_bytes=0, dropped_bytes=0),
     "files": [FILE],
     "deleted_files": ["in/data.csv"],
+    "files_not_kept": [FileNotKept(name="huge.bin", reason="20 bytes, a file may have 10")],
     "session_id": "s" * 21,
     "state": StateInfo(saved=True, size_bytes=42),
     "attempt": 1,
