@@ -1,6 +1,7 @@
 """Control groups of version 1: a hierarchy for each controller, a folder of ours in each."""
 
 import contextlib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -39,7 +40,8 @@ class HierarchyV1:
     def leftovers(self) -> Iterable[Path]:
         """Find groups in all of each hierarchy: a predecessor may have run in another group."""
         for top in {place.top.resolve() for place in self._places.values()}:
-            yield from list(top.rglob("millrace-*"))
+            for folder, names, _ in os.walk(top):  # unlike a glob, it bears folders that vanish meanwhile
+                yield from (Path(folder, name) for name in names if name.startswith("millrace-"))
 
 
 class _GroupV1:
