@@ -37,6 +37,8 @@ class SandboxSpec:
     """A code of `schemas.languages`."""
     limits: SandboxLimits
     network: bool = False
+    code: str = ""
+    """The program, where it is known already: a hint which of several warm kinds suits it."""
 
 
 @dataclass(frozen=True, slots=True)

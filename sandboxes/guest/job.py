@@ -2,15 +2,13 @@
 
 The words on the job socket are those of the cold path's process 1, one JSON object a line. We say hello
 with two directory descriptors (working directory, program folder). An order `start` comes with stdin,
-stdout and stderr. One with `script` runs that Python program in this very process; any other is a command
-that is started and waited for. We answer `ended` or `failed`; where this process itself ends without a
-word, the zygote tells how.
+stdout and stderr. One with `script` runs that Python program in this very process, and the zygote tells how
+it ended; any other is a command that is started and waited for, and we answer `ended` or `failed`.
 """
 
 from __future__ import annotations
 
 import array
-import contextlib
 import json
 import multiprocessing.process
 import os
@@ -52,7 +50,7 @@ def _obey(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:
     if order["do"] != "start":
         os._exit(0)
     if "script" in order:
-        job.detach()
+        job.close()  # the program speaks to nobody in our name; the zygote tells how it ended
         _adopt(stdio, order)
         _run_script(order)
     else:
@@ -65,7 +63,14 @@ def _adopt(stdio: list[int], order: dict[str, Any]) -> None:
         os.dup2(fd, place)
         os.close(fd)
     for name, value in order["rlimits"].items():
-        resource.setrlimit(getattr(resource, "RLIMIT_" + name), (value, value))
+        _lower(getattr(resource, "RLIMIT_" + name), value)
+
+
+def _lower(kind: int, value: int) -> None:
+    """Set a limit, or keep the lower one that the host set for all of us."""
+    _, hard = resource.getrlimit(kind)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(kind, (value, value))
 
 
 def _run_script(order: dict[str, Any]) -> None:
@@ -74,7 +79,7 @@ def _run_script(order: dict[str, Any]) -> None:
     sys.path.insert(0, WORKING_DIRECTORY)
     _forget_what_siblings_share()
     _hide_ourselves()
-    script.run(order["script"], order["args"], _report)
+    script.run(order["script"], order["args"])
 
 
 def _forget_what_siblings_share() -> None:
@@ -94,14 +99,6 @@ def _hide_ourselves() -> None:
     package = __name__.rpartition(".")[0]
     for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
         del sys.modules[name]
-
-
-def _report(status: int) -> None:
-    used = (resource.getrusage(resource.RUSAGE_SELF), resource.getrusage(resource.RUSAGE_CHILDREN))
-    cpu_s = sum(each.ru_utime + each.ru_stime for each in used)
-    ended = _ended(status << 8, cpu_s, max(each.ru_maxrss for each in used))
-    with contextlib.suppress(OSError):  # the program closed the descriptor: the zygote tells how it ended
-        os.write(JOB_FD, json.dumps(ended).encode() + b"\n")
 
 
 def _run_command(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:

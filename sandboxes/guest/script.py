@@ -23,17 +23,13 @@ from typing import Any, Callable, Sequence, TextIO  # noqa: UP035  3.9
 _FLUSH_FAILED = 120
 
 
-def run(path: str, args: Sequence[str], report: Callable[[int], None]) -> None:
-    """Run the program at `path`, call `report` with its exit status and end the process. Does not return."""
-    program = os.getpid()
+def run(path: str, args: Sequence[str]) -> None:
+    """Run the program at `path` and end the process with its exit status. Does not return."""
     imported_before = set(sys.modules)
     main = _make_main(path)
     sys.argv = [path, *args]
     status = _execute(main, path)
-    status = _finish(main, imported_before) or status
-    if os.getpid() == program:  # a child that the program forked ends here too, and is not the program
-        report(status)
-    os._exit(status)
+    os._exit(_finish(main, imported_before) or status)
 
 
 def _make_main(path: str) -> types.ModuleType:

@@ -20,6 +20,10 @@ class LocalConfig:
     uid_first: int = 58_000
     """As root, sandboxes run as one of `uids` user ids from here on, which nobody else should use."""
     uids: int = 1_000
+    warm_plain: int = 2
+    """Children of a warm Python that wait ready; 0 starts every Python cold."""
+    warm_heavy: int = 1
+    """Those with the data libraries imported, where the guest has them."""
     start_timeout_s: float = 20.0
     """How long a sandbox may take to stand; longer is a failure of the host."""
     host_paths: tuple[str, ...] = ()

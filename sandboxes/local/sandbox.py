@@ -21,6 +21,7 @@ from sandboxes.local.plan import Command, commands, order
 from sandboxes.local.pump import OutputBudget, Pump
 from sandboxes.local.stdin import Stdin
 from sandboxes.local.verdict import Circumstances, StopReason, Verdict, judge, size
+from sandboxes.local.zygote_child import Child
 from sandboxes.protocol import Exit, FileChanges, Frame, OutputFrame, Program, SandboxFailed
 from schemas.events import Stage
 from schemas.files import file_name_fault
@@ -35,7 +36,7 @@ _KILL_GRACE_S = 2.0
 class Parts:
     """What a sandbox consists of outside this process."""
 
-    guest: Guest
+    guest: Guest | Child
     group: Group | None
     joined: "asyncio.Future[None]"
     """Done once the guest is in the group."""

@@ -9,14 +9,16 @@ from contextlib import suppress
 import msgspec
 
 from infra.errors import Misconfigured
-from sandboxes.local.cgroups import Group, GroupLimits, new_name, sweep
+from sandboxes.local.cgroups import Group, Hierarchy, new_name, sweep
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Guest, Launcher, compile_init
 from sandboxes.local.sandbox import LocalSandbox, Parts
 from sandboxes.local.tiers import Host, find_bwrap, probe
+from sandboxes.local.warm import WarmPython, group_limits
 from sandboxes.protocol import (
     LanguageMissing,
     SandboxesInfo,
+    SandboxFailed,
     SandboxSpec,
     SandboxUnavailable,
 )
@@ -37,6 +39,8 @@ class LocalSandboxes:
         self._host: Host | None = None
         self._live: set[LocalSandbox] = set()
         self._turn = itertools.count()
+        self._warm: WarmPython | None = None
+        self._warm_note: tuple[str, ...] = ()
 
     async def start(self) -> None:
         """Find bubblewrap, languages and tier; clear what a dead predecessor left."""
@@ -63,6 +67,19 @@ class LocalSandboxes:
         )
         if self._host.hierarchy:
             await asyncio.to_thread(sweep, self._host.hierarchy)
+            await self._warm_up(self._host.hierarchy, python)
+
+    async def _warm_up(self, hierarchy: Hierarchy, python: Toolchain) -> None:
+        """Keep Pythons warm. Where that cannot be, each starts cold, and a note says so."""
+        host = self._standing()
+        if not (self._config.warm_plain and host.launcher.proc):
+            return
+        warm = WarmPython(self._config, host.launcher, hierarchy, python, self._next_uid())
+        try:
+            await warm.start()
+            self._warm = warm
+        except (SandboxFailed, SandboxUnavailable) as error:
+            self._warm_note = (f"Python starts cold each time: {error}",)
 
     async def acquire(self, spec: SandboxSpec) -> LocalSandbox:
         """Build a sandbox for one execution."""
@@ -73,6 +90,8 @@ class LocalSandboxes:
             raise LanguageMissing(f"{spec.language} does not run here: {why}")
         uid = self._next_uid()
         limits = _with_factor(spec.limits, toolchain.recipe.memory_factor)
+        if parts := await self._take_warm(spec, limits):
+            return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._live.discard))
         grouping = asyncio.ensure_future(asyncio.to_thread(_make_group, host, limits))
         try:
             guest = await host.launcher.launch(uid=uid, network=spec.network, host_paths=toolchain.binds)
@@ -80,6 +99,14 @@ class LocalSandboxes:
             await _discard(grouping)
             raise
         return await self._assemble(guest, grouping, toolchain, limits, uid)
+
+    async def _take_warm(self, spec: SandboxSpec, limits: SandboxLimits) -> Parts | None:
+        if self._warm is None or spec.language != "py" or spec.network:
+            return None
+        guest = await self._warm.take(spec.code, group_limits(limits))
+        if guest is None:
+            return None
+        return Parts(guest=guest.child, group=guest.group, joined=_join(None, 0), uid=guest.uid)
 
     async def _assemble(
         self,
@@ -98,7 +125,9 @@ class LocalSandboxes:
                 raise SandboxUnavailable(f"No control group can be made: {error.strerror}.") from error
             raise
         parts = Parts(guest=guest, group=group, joined=_join(group, guest.pid), uid=uid or 0)
-        sandbox = LocalSandbox(parts, toolchain.recipe, limits, self._config, self._live.discard)
+        return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._live.discard))
+
+    def _keep(self, sandbox: LocalSandbox) -> LocalSandbox:
         self._live.add(sandbox)
         return sandbox
 
@@ -109,14 +138,20 @@ class LocalSandboxes:
         return SandboxesInfo(
             kind="local",
             tier=host.tier if host else None,
-            languages=[toolchain.status() for toolchain in self._toolchains.values()],
-            notes=[*(host.notes if host else ()), *notes],
+            languages=[
+                toolchain.status(self._warm.ready if self._warm and toolchain.code == "py" else 0)
+                for toolchain in self._toolchains.values()
+            ],
+            notes=[*(host.notes if host else ()), *self._warm_note, *notes],
         )
 
     async def close(self) -> None:
         """Destroy every sandbox."""
         self._host = None
         await asyncio.gather(*(sandbox.close() for sandbox in list(self._live)))
+        if self._warm:
+            await self._warm.close()
+            self._warm = None
 
     def _standing(self) -> Host:
         if self._host is None:
@@ -136,10 +171,7 @@ class LocalSandboxes:
 def _make_group(host: Host, limits: SandboxLimits) -> Group | None:
     if host.hierarchy is None:
         return None
-    group_limits = GroupLimits(
-        memory_bytes_max=limits.memory_bytes_max, pids_max=limits.pids_max, cpus=limits.cpus
-    )
-    return host.hierarchy.make(new_name(), group_limits)
+    return host.hierarchy.make(new_name(), group_limits(limits))
 
 
 def _with_factor(limits: SandboxLimits, memory_factor: float) -> SandboxLimits:

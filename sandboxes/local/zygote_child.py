@@ -1,7 +1,7 @@
 """A child of a zygote as the service sees it: isolated, warm, waiting for one program.
 
-It takes the orders of the cold path's `Guest`, so what runs programs need not know which it has. Two parties
-tell how a program ended: the child itself, early, and the zygote, which waited for the process.
+It takes the orders of the cold path's `Guest`, so what runs programs need not know which it has. How a
+program ended is told by the zygote, which waited for it: the program itself is given no way to talk to us.
 """
 
 import asyncio

@@ -17,7 +17,7 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Toolc
     return {}
 
 
-@pytest.fixture(params=["tier-A", "tier-B"])
+@pytest.fixture(params=["tier-A", "warm", "tier-B"])
 async def body(request: pytest.FixtureRequest, found: dict[int, dict[str, Toolchain]]) -> AsyncIterator[Body]:
     def find(uid: int) -> dict[str, Toolchain]:
         if uid not in found:

@@ -144,12 +144,15 @@ def require(available: bool, reason: str) -> None:
 
 
 async def standing(name: str, toolchains: Find, **config: object) -> Sandboxes:
-    """Start a body by name: `tier-A`, `tier-B` (as A, without cgroups) or `fake`."""
+    """Start a body by name: `tier-A`, `warm` (as A, with waiting children), `tier-B` (no cgroups) or `fake`."""
     if name == "fake":
         return FakeSandboxes()
     require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
-    local = LocalSandboxes(LocalConfig(use_cgroups=name == "tier-A", **config), toolchains)
+    warm = {"warm_plain": 2 if name == "warm" else 0, "warm_heavy": 0}
+    local = LocalSandboxes(LocalConfig(**{"use_cgroups": name != "tier-B"} | warm | config), toolchains)
     await local.start()
-    if name == "tier-A" and local.info().tier != "A":
+    if name != "tier-B" and local.info().tier != "A":
         require(False, f"this host gives no tier A: {local.info().notes}")
+    if name == "warm" and not any(language.warm for language in local.info().languages):
+        require(False, f"nothing is warm here: {local.info().notes}")
     return local

@@ -24,14 +24,14 @@ def toolchains(tmp_path_factory: pytest.TempPathFactory) -> Find:
     return find
 
 
-@pytest.fixture(params=["tier-A", "tier-B", "fake"])
+@pytest.fixture(params=["tier-A", "warm", "tier-B", "fake"])
 async def body(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, toolchains)
     yield Body(request.param, sandboxes)
     await sandboxes.close()
 
 
-@pytest.fixture(params=["tier-A", "tier-B"])
+@pytest.fixture(params=["tier-A", "warm", "tier-B"])
 async def local(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, toolchains)
     yield Body(request.param, sandboxes)

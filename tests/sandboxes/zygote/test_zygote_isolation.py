@@ -1,3 +1,4 @@
+# ruff: noqa: E501  programs stand on one line each
 """What a program in a warm child finds around it: its own namespaces, no privileges, nothing of others."""
 
 import json

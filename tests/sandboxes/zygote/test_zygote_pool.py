@@ -1,3 +1,4 @@
+# ruff: noqa: E501  programs stand on one line each
 """The pool: children ready, taken once, gone without trace; zygotes that crash or grow old are replaced."""
 
 import asyncio

@@ -1,0 +1,20 @@
+<?php
+// A PHP that has started ahead of its program (this file is its auto_prepend_file) and waits for an order.
+//
+// PHP goes on to the main file of its command line, which it has open already, so errors and exit codes are
+// its own. The order is read from the fifo .order beside this file, one word a line, percent-encoded, each
+// after what it is for: `main` or `arg`. The fifo .word tells the service `ready`.
+(static function (): void {
+    file_put_contents(__DIR__ . '/.word', "ready\n");
+    $arguments = [$_SERVER['argv'][0]];
+    foreach (file(__DIR__ . '/.order', FILE_IGNORE_NEW_LINES) as $line) {
+        [$kind, $value] = explode(' ', $line);
+        if ($kind === 'arg') {
+            $arguments[] = rawurldecode($value);
+        }
+    }
+    $GLOBALS['argv'] = $_SERVER['argv'] = $arguments;
+    $GLOBALS['argc'] = $_SERVER['argc'] = count($arguments);
+    $_SERVER['REQUEST_TIME_FLOAT'] = microtime(true);
+    $_SERVER['REQUEST_TIME'] = time();
+})();

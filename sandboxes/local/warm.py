@@ -1,0 +1,140 @@
+"""Warm Python for the local sandboxes: children of a zygote, each already in a control group of its own.
+
+What a child costs is paid before anybody asks for it. The limits it was prepared with are a guess, those
+asked for last; a child whose guess was wrong is moved to another group when it is taken.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupLimits, Hierarchy, new_name
+from sandboxes.local.config import LocalConfig
+from sandboxes.local.launch import Launcher
+from sandboxes.local.zygote_child import Child
+from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
+from sandboxes.local.zygote_routing import Flavour, flavour_of
+from sandboxes.local.zygote_wall import ZygoteConfig
+from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+from sandboxes.toolchain import Toolchain
+from schemas.limits import SandboxLimits
+
+_PROCESSES_MAX = 32_768
+"""Of a child's user namespace, for good; its control group limits it lower."""
+
+
+@dataclass(frozen=True, slots=True)
+class WarmGuest:
+    """A child with the group it is in and the user who owns its files, as the host counts."""
+
+    child: Child
+    group: Group
+    uid: int
+
+
+class WarmPython:
+    """A pool of children and their groups."""
+
+    def __init__(
+        self,
+        config: LocalConfig,
+        launcher: Launcher,
+        hierarchy: Hierarchy,
+        python: Toolchain,
+        uid: int | None,
+    ) -> None:
+        self._hierarchy = hierarchy
+        self._uid = uid or 0
+        self._usual = group_limits(SandboxLimits())
+        self._groups: dict[Child, tuple[Group, GroupLimits]] = {}
+        self._pool = ZygotePool(_pool_config(config, launcher, python, uid, self))
+
+    async def start(self) -> None:
+        """Warm up. Raises `SandboxFailed` or `SandboxUnavailable`."""
+        await self._pool.start()
+
+    @property
+    def ready(self) -> int:
+        """How many children wait."""
+        return sum(self._pool.ready.values())
+
+    async def take(self, code: str, limits: GroupLimits) -> WarmGuest | None:
+        """Take a child for `code`, within `limits`; None if none can be had now."""
+        flavour: Flavour = flavour_of(code, self._pool.warm_modules)
+        try:
+            child = await self._pool.take(flavour)
+        except (SandboxFailed, SandboxUnavailable, OSError):
+            return None
+        limits = replace(limits, pids_max=limits.pids_max - INIT_PROCESSES)  # ours is in another group
+        self._usual = limits
+        group, given = self._groups.pop(child)
+        if given != limits:
+            try:
+                group = await asyncio.to_thread(self._move, child, group, limits)
+            except BaseException:
+                await child.close()
+                raise
+        return WarmGuest(child, group, self._uid)
+
+    async def prepare(self, child: Child) -> None:
+        """Put a fresh child into a group with the usual limits."""
+        await self._sweep()
+        limits = self._usual
+        group = await asyncio.to_thread(self._enclose, child, limits)
+        self._groups[child] = group, limits
+
+    async def close(self) -> None:
+        """End all children and remove the groups of those that nobody took."""
+        await self._pool.close()
+        await self._sweep()
+
+    async def _sweep(self) -> None:
+        """Remove the groups of children that ended unused."""
+        for child in [child for child in self._groups if not child.is_alive]:
+            group, _ = self._groups.pop(child)
+            await asyncio.to_thread(group.remove)
+
+    def _enclose(self, child: Child, limits: GroupLimits) -> Group:
+        group = self._hierarchy.make(new_name(), limits)
+        try:
+            group.join(child.pid)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+    def _move(self, child: Child, before: Group, limits: GroupLimits) -> Group:
+        try:
+            return self._enclose(child, limits)
+        finally:
+            before.remove()
+
+
+def group_limits(limits: SandboxLimits) -> GroupLimits:
+    """Return what of `limits` a control group enforces."""
+    return GroupLimits(memory_bytes_max=limits.memory_bytes_max, pids_max=limits.pids_max, cpus=limits.cpus)
+
+
+def _pool_config(
+    config: LocalConfig, launcher: Launcher, python: Toolchain, uid: int | None, warm: WarmPython
+) -> PoolConfig:
+    zygote = ZygoteConfig(
+        bwrap=launcher.bwrap,
+        python=python.recipe.run[0],
+        interpreter_options=_options(python.recipe.run),
+        uid=uid,
+        host_paths=(*launcher.host_paths, *python.binds),
+        environment={"PATH": config.path, "HOME": "/tmp", "LANG": "C.UTF-8", **python.recipe.env},  # noqa: S108
+        disk_bytes_max=config.disk_bytes_max,
+        pids_max=_PROCESSES_MAX,
+        start_timeout_s=config.start_timeout_s,
+    )
+    ready: dict[Flavour, int] = {"plain": config.warm_plain}
+    if config.warm_heavy:
+        ready["heavy"] = config.warm_heavy
+    return PoolConfig(zygote=zygote, ready=ready, prepare=warm.prepare)
+
+
+def _options(run: Sequence[str]) -> Sequence[str]:
+    """Return what stands between Python and the script in the recipe's command line."""
+    return tuple(run[1 : run.index("{source}")])
