@@ -3,7 +3,7 @@ PYTHON ?=
 WORKERS ?= 2
 venv := .venv/bin
 
-.PHONY: help setup demo test check serve bench hostile fmt languages guest lock clean
+.PHONY: help setup demo test check serve services hostile bench fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -21,6 +21,9 @@ serve: setup ## run all of it on this machine, on http://127.0.0.1:8000
 
 test: setup ## run the tests that need nothing but this machine
 	@$(venv)/pytest -n $(WORKERS) --dist worksteal --ignore tests/hostile tests
+
+services: setup ## install the servers that some tests talk to: Redis, S3 (built once, some minutes)
+	@$(venv)/python -m infra.setup.services
 
 hostile: setup ## attack the sandboxes, one sentence a test
 	@$(venv)/pytest tests/hostile

@@ -10,6 +10,7 @@ import urllib.request
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import psutil
 
@@ -111,7 +112,7 @@ class Serve:
                 shares[f"{process.name()} {process.pid}"] = process.memory_full_info().pss
         return shares
 
-    def ask(self, path: str, body: object = None) -> dict[str, object]:
+    def ask(self, path: str, body: object = None) -> dict[str, Any]:
         data = None if body is None else json.dumps(body).encode()
         headers = {"x-api-key": "test-api-key", "content-type": "application/json"}
         request = urllib.request.Request(self.url + path, data, headers)
