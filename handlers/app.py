@@ -7,6 +7,8 @@ import signal
 import socket
 from datetime import UTC, datetime
 
+import uvloop
+
 from handlers.run_code import RunCodeConfig, RunCodeHandler
 from handlers.running import Registry
 from handlers.service import HandlerService, ServiceConfig
@@ -14,6 +16,8 @@ from infra.connect import file_store, redis_config
 from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
+from infra.stores.file_sweep import FileSweep
+from infra.stores.files import FileStore
 from infra.stores.presence import RedisPresence
 from sandboxes.bodies import build_sandboxes
 from streams.protocol import DeliveryPolicy
@@ -22,7 +26,8 @@ from streams.redis import RedisTransport
 
 def main(settings: Settings) -> None:
     """Run one handler process until SIGTERM or SIGINT. Raises `Misconfigured`."""
-    asyncio.run(_serve(settings))
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        runner.run(_serve(settings))
 
 
 async def _serve(settings: Settings) -> None:
@@ -33,13 +38,18 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     redis = build_redis(redis_config(settings))
+    files = file_store(settings, redis)
+    sweep = FileSweep(files, redis, redis_config(settings))
+    sweeping = asyncio.create_task(sweep.forever(settings.session_cleanup_interval_minutes * 60.0))
     try:
-        await _build(settings, RedisPresence(redis, settings.redis_key_prefix)).run(stop, _now)
+        await _build(settings, RedisPresence(redis, settings.redis_key_prefix), files).run(stop, _now)
     finally:
+        sweeping.cancel()
+        await files.aclose()
         await redis.aclose()
 
 
-def _build(settings: Settings, presence: RedisPresence) -> HandlerService:
+def _build(settings: Settings, presence: RedisPresence, files: FileStore) -> HandlerService:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     policy = DeliveryPolicy(**settings.delivery_policy())
     transport = RedisTransport(redis_config(settings), policy, consumer=name)
@@ -51,7 +61,7 @@ def _build(settings: Settings, presence: RedisPresence) -> HandlerService:
         policy=policy,
         network=not settings.enable_network_isolation,
     )
-    handler = RunCodeHandler(config, transport, sandboxes, file_store(settings), registry, _now)
+    handler = RunCodeHandler(config, transport, sandboxes, files, registry, _now)
     service = ServiceConfig(
         id=name,
         slots=settings.max_concurrent_executions,

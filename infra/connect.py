@@ -1,12 +1,18 @@
 """What every front door makes from the settings before anything else: how to reach Redis, where files lie."""
 
+import re
 from pathlib import Path
 
 from infra.errors import Misconfigured
-from infra.redis import RedisConfig, RedisTls
+from infra.redis import RedisClient, RedisConfig, RedisTls
 from infra.settings import Settings
+from infra.stores.file_quota import FileQuota
+from infra.stores.file_records import FileRecords
 from infra.stores.files import FileStore
-from infra.stores.folder import FolderStore
+from infra.stores.folder_objects import FolderObjects
+from infra.stores.objects import ObjectStore
+
+_HOUR_S = 3600.0
 
 
 def redis_config(settings: Settings) -> RedisConfig:
@@ -36,13 +42,44 @@ def redis_config(settings: Settings) -> RedisConfig:
     )
 
 
-def file_store(settings: Settings) -> FileStore:
-    """Return where the bytes of files lie. Raises `Misconfigured` where that cannot be had yet."""
-    if settings.s3_configured:
-        raise Misconfigured(
-            "MINIO_*: storing files in S3 is not built yet; leave MINIO_* out to use a local folder"
-        )
-    return FolderStore(settings.millrace_data_dir / "files")
+def file_store(settings: Settings, redis: RedisClient) -> FileStore:
+    """Return the store of files. It connects on first use; close it before `redis`."""
+    bounds = settings.bounds()
+    quota = FileQuota(
+        files_max=bounds.files_max,
+        file_bytes_max=bounds.file_bytes_max,
+        session_bytes_max=bounds.files_bytes_max,
+    )
+    ttl_s = settings.session_ttl_hours * _HOUR_S
+    records = FileRecords(redis, redis_config(settings), quota, ttl_s=ttl_s)
+    return FileStore(object_store(settings), records)
+
+
+def object_store(settings: Settings) -> ObjectStore:
+    """Return where bytes lie: in S3 if it is configured, else in a folder."""
+    if not settings.s3_configured:
+        return FolderObjects(settings.millrace_data_dir / "objects")
+    # Only those who use S3 pay for its SDK, which takes a while to load and much memory.
+    from infra.objects import S3Config, S3Connection  # noqa: PLC0415
+    from infra.stores.s3_objects import S3Objects  # noqa: PLC0415
+
+    config = S3Config(
+        endpoint=settings.minio_endpoint,
+        bucket=settings.minio_bucket,
+        region=settings.minio_region,
+        secure=settings.minio_secure,
+        access_key=settings.minio_access_key.reveal() if settings.minio_access_key else None,
+        secret_key=settings.minio_secret_key.reveal() if settings.minio_secret_key else None,
+        use_iam=settings.minio_use_iam,
+        prefix=_object_prefix(settings.redis_key_prefix),
+    )
+    return S3Objects(S3Connection(config))
+
+
+def _object_prefix(key_prefix: str) -> str:
+    """Return a folder of the bucket for each key prefix, as records of one do not know objects of another."""
+    safe = re.sub(r"[^A-Za-z0-9-]", lambda found: f"_{ord(found[0]):02x}", key_prefix)
+    return f"{safe}/" if safe else ""
 
 
 def _tls(settings: Settings) -> RedisTls | None:
