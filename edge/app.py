@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -28,11 +29,16 @@ from edge.paths import Paths
 from edge.request_id import RequestId
 from edge.stored_files import StoredFiles
 from edge.uploads import Uploads
+from edge.user_limits import UserLimits
 from infra.errors import Misconfigured
 from infra.settings.model import Settings
 from infra.stores.files import FileStore
 from infra.stores.presence import Presence
+from infra.stores.rates import Rates
 from streams.protocol import Publisher
+
+if TYPE_CHECKING:
+    from edge.jwt_users import JwtUsers
 
 _FORM_BYTES_MAX = 1024 * 1024
 
@@ -43,13 +49,16 @@ class Stores:
 
     presence: Presence
     files: FileStore
+    rates: Rates
 
 
 def config_of(settings: Settings) -> EdgeConfig:
     """Return what `settings` say to the edge."""
     return EdgeConfig(
         keys=Keyring(settings.api_key.reveal(), [key.reveal() for key in settings.api_keys]),
+        users=_users(settings),
         key_header=settings.api_key_header,
+        user_limits_per_minute=_user_limits(settings) if settings.rate_limit_enabled else {},
         trusted_network=settings.millrace_trusted_network,
         bounds=settings.bounds(),
         body_bytes_max=settings.millrace_body_bytes_max,
@@ -64,6 +73,30 @@ def config_of(settings: Settings) -> EdgeConfig:
         cors_origins=settings.cors_origins if settings.enable_cors else (),
         docs=settings.enable_docs,
     )
+
+
+def _users(settings: Settings) -> "JwtUsers | None":
+    if not settings.codeapi_jwt_enabled:
+        return None
+    # Only those who use tokens pay for the cryptography, which takes ten megabytes.
+    from edge.jwt_users import TokenRules, load_users  # noqa: PLC0415
+
+    rules = TokenRules(
+        issuer=settings.codeapi_jwt_issuer,
+        audience=settings.codeapi_jwt_audience,
+        lifetime_s_max=settings.codeapi_jwt_lifetime_seconds_max,
+        leeway_s=settings.codeapi_jwt_leeway_seconds,
+    )
+    return load_users(settings.codeapi_jwt_public_key_file, settings.codeapi_jwt_jwks_file, rules)
+
+
+def _user_limits(settings: Settings) -> dict[str, int]:
+    return {
+        "runs": settings.millrace_user_runs_per_minute,
+        "uploads": settings.millrace_user_uploads_per_minute,
+        "downloads": settings.millrace_user_downloads_per_minute,
+        "listings": settings.millrace_user_listings_per_minute,
+    }
 
 
 def refuse_default_key(settings: Settings) -> None:
@@ -88,14 +121,14 @@ def create_app(
     metrics = Metrics()
     app = Starlette(
         routes=_routes(config, publisher, stores, metrics, closing or asyncio.Event(), now),
-        middleware=_onion(config, metrics),
+        middleware=_onion(config, metrics, stores.rates),
         exception_handlers=PASS_ON,
     )
     app.router.redirect_slashes = False
     return app
 
 
-def _onion(config: EdgeConfig, metrics: Metrics) -> list[Middleware]:
+def _onion(config: EdgeConfig, metrics: Metrics, rates: Rates) -> list[Middleware]:
     """Return the rings around every route, outermost first."""
     rings = [
         Middleware(RequestId),
@@ -106,6 +139,7 @@ def _onion(config: EdgeConfig, metrics: Metrics) -> list[Middleware]:
         Middleware(Paths),
         Middleware(BodyLimit, bytes_max=config.body_bytes_max, files=_upload_bodies(config)),
         Middleware(Authentication, config=config),
+        Middleware(UserLimits, rates=rates, per_minute=config.user_limits_per_minute),
     ]
     return [ring for ring in rings if ring is not None]
 

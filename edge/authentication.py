@@ -7,7 +7,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge.config import EdgeConfig
 from edge.credentials import body_keys, header_keys
 from edge.keys import DEFAULT_TENANT, Keyring
-from edge.refusals import Refusal
+from edge.refusals import Refusal, refuse
 from schemas.http import ErrorBody
 from schemas.ids import TenantId
 
@@ -36,9 +36,18 @@ class Authentication:
 
     def _tenant(self, scope: Scope) -> TenantId | None:
         presented = list(header_keys(scope, self._config.key_header))
-        if presented:
-            return self._config.keys.tenant_of(presented)
-        return DEFAULT_TENANT if self._is_trusted(scope) else None
+        if not presented:
+            return DEFAULT_TENANT if self._is_trusted(scope) else None
+        found = {tenant for credential in presented if (tenant := self._owner_of(credential))}
+        if len(found) > 1:
+            message = "Ambiguous authentication headers: they name different owners."
+            raise refuse(400, "ambiguous_authentication", message)
+        return found.pop() if found else None
+
+    def _owner_of(self, credential: bytes) -> TenantId | None:
+        """Return whom a key, or else a token, stands for."""
+        users = self._config.users
+        return self._config.keys.tenant_of([credential]) or (users.tenant_of(credential) if users else None)
 
     def _is_trusted(self, scope: Scope) -> bool:
         """Whether the client may come in without a key.

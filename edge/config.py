@@ -1,11 +1,14 @@
 """What the edge is told at the door. Related values travel as one small object; nobody goes looking."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from edge.keys import Keyring
 from schemas.validate import Bounds
+
+if TYPE_CHECKING:
+    from edge.jwt_users import JwtUsers
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,9 +16,13 @@ class EdgeConfig:
     """Everything the edge needs to know beside its publisher and stores."""
 
     keys: Keyring
+    users: "JwtUsers | None" = None
+    """Who a signed token may name; None where tokens do not count."""
     key_header: str = "x-api-key"
     trusted_network: bool = False
     """Requests without a key are the tenant `default`; only where nobody else can reach the edge."""
+    user_limits_per_minute: Mapping[str, int] = field(default_factory=dict)
+    """How often a user that a token names may do what; empty: as often as he likes."""
     bounds: Bounds = field(default_factory=Bounds)
     body_bytes_max: int = 80 * 1024 * 1024
     body_timeout_s: float = 60.0

@@ -12,6 +12,8 @@ from collections.abc import Iterable, Sequence
 from schemas.ids import TenantId
 
 DEFAULT_TENANT = TenantId("default")
+USER_PREFIX = "user-"
+"""How the tenant of a single user begins, whom a token names."""
 
 
 class Keyring:

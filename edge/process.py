@@ -17,6 +17,7 @@ from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
 from infra.stores.presence import RedisPresence
+from infra.stores.rates import Rates
 from streams.protocol import DeliveryPolicy
 from streams.redis import RedisTransport
 
@@ -51,7 +52,8 @@ async def _serve(settings: Settings, listener: socket.socket | None) -> None:
     )
     redis = build_redis(redis_config(settings))
     files = file_store(settings, redis)
-    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files)
+    rates = Rates(redis, redis_config(settings))
+    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, rates)
     app = create_app(config_of(settings), transport, stores, closing=closing, now=_now)
     starting = asyncio.create_task(transport.start())
     try:

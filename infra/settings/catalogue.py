@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from infra.settings import millrace, sandboxing, service, stores
+from infra.settings import millrace, sandboxing, service, stores, users
 from infra.settings.declare import Terms
 from infra.settings.secret import Secret, SecretUrl
 
@@ -15,6 +15,8 @@ GROUPS: dict[str, type] = {
     "api": service.Api,
     "https": service.Https,
     "auth": service.Auth,
+    "jwt": users.Jwt,
+    "user_limits": users.UserLimits,
     "redis": stores.Redis,
     "objects": stores.Objects,
     "kubernetes": sandboxing.Kubernetes,

@@ -23,6 +23,7 @@ _PORT_MAX = 65_535
 def check_together(settings: Settings) -> Iterator[Fault]:
     """Yield everything that settings contradict each other in, or miss on this machine."""
     yield from _https(settings)
+    yield from _jwt(settings)
     yield from _redis_place(settings)
     yield from _redis_tls(settings)
     yield from _objects(settings)
@@ -44,6 +45,18 @@ def _https(settings: Settings) -> Iterator[Fault]:
     yield from _file("SSL_CERT_FILE", settings.https_cert_file, "ENABLE_HTTPS is true")
     yield from _file("SSL_KEY_FILE", settings.https_key_file, "ENABLE_HTTPS is true")
     yield from _file("SSL_CA_CERTS", settings.ssl_ca_certs, "ENABLE_HTTPS is true")
+
+
+def _jwt(settings: Settings) -> Iterator[Fault]:
+    if not settings.codeapi_jwt_enabled:
+        return
+    pem, jwks = settings.codeapi_jwt_public_key_file, settings.codeapi_jwt_jwks_file
+    if pem is None and jwks is None:
+        yield Fault(
+            "CODEAPI_JWT_ENABLED", "true", "needs CODEAPI_JWT_PUBLIC_KEY_FILE or CODEAPI_JWT_JWKS_FILE"
+        )
+    yield from _file("CODEAPI_JWT_PUBLIC_KEY_FILE", pem, "CODEAPI_JWT_ENABLED is true")
+    yield from _file("CODEAPI_JWT_JWKS_FILE", jwks, "CODEAPI_JWT_ENABLED is true")
 
 
 def _redis_place(settings: Settings) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ from infra.settings.sandboxing import Gvisor, Kubernetes, Languages, Limits, Poo
 from infra.settings.secret import Secret
 from infra.settings.service import Api, Auth, Development, Health, Https, Logging
 from infra.settings.stores import Files, Objects, Redis, Session, State
+from infra.settings.users import Jwt, UserLimits
 from schemas.limits import SandboxLimits
 from schemas.validate import Bounds
 
@@ -43,8 +44,8 @@ class LogOptions(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
-    Api, Https, Auth, Redis, Objects, Kubernetes, Gvisor, Limits, Files, Session, Pool, State,
-    Security, Logging, Health, Development, Languages, Processes, Delivery, Requests,
+    Api, Https, Auth, Jwt, UserLimits, Redis, Objects, Kubernetes, Gvisor, Limits, Files, Session, Pool,
+    State, Security, Logging, Health, Development, Languages, Processes, Delivery, Requests,
 ):  # fmt: skip
     """Every setting as an attribute in lower case: `settings.api_port`. Secrets do not print."""
 

@@ -76,7 +76,9 @@ class Auth:
     master_api_key: Secret | None = setting(
         None, "Key that may manage other keys. Empty: keys are managed on the command line only."
     )
-    rate_limit_enabled: bool = setting(True, "Enforce the rate limits of managed keys.")
+    rate_limit_enabled: bool = setting(
+        True, "Enforce the rate limits of managed keys and of users that a token names."
+    )
 
 
 @group

@@ -11,12 +11,6 @@ UNREAD: frozenset[str] = frozenset({
     # auth
     "API_KEY_CACHE_TTL",
     "MASTER_API_KEY",
-    "RATE_LIMIT_ENABLED",
-    # objects
-    "MINIO_ENDPOINT",
-    "MINIO_SECURE",
-    "MINIO_BUCKET",
-    "MINIO_REGION",
     # kubernetes
     "K8S_NAMESPACE",
     "K8S_SIDECAR_IMAGE",
@@ -37,8 +31,6 @@ UNREAD: frozenset[str] = frozenset({
     "GKE_SANDBOX_CUSTOM_TOLERATIONS",
     # session
     "MAX_SESSIONS_PER_ENTITY",
-    "SESSION_TTL_HOURS",
-    "SESSION_CLEANUP_INTERVAL_MINUTES",
     "SESSION_ID_LENGTH",
     # pool
     "POD_POOL_ENABLED",

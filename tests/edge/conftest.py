@@ -22,6 +22,7 @@ from infra.stores.file_quota import FileQuota
 from infra.stores.file_records import FileRecords
 from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
+from infra.stores.rates import Rates
 from schemas.commands import ControlCommand, RunCode
 from schemas.digest import digest_of
 from schemas.events import Finished, Output, Started
@@ -167,7 +168,15 @@ async def file_store(redis_config: RedisConfig, tmp_path: Path) -> AsyncIterator
 
 
 @pytest.fixture
-async def make_house(file_store: FileStore) -> AsyncIterator[MakeHouse]:
+async def rates(redis_config: RedisConfig) -> AsyncIterator[Rates]:
+    """Real counters."""
+    client = build_redis(redis_config)
+    yield Rates(client, redis_config)
+    await client.aclose()
+
+
+@pytest.fixture
+async def make_house(file_store: FileStore, rates: Rates) -> AsyncIterator[MakeHouse]:
     """Build houses: `served=True` behind a real server, `publisher=` to put a broken one in front."""
     async with AsyncExitStack() as stack:
 
@@ -188,7 +197,7 @@ async def make_house(file_store: FileStore) -> AsyncIterator[MakeHouse]:
             app = create_app(
                 EdgeConfig(**config),
                 publisher or transport,
-                Stores(presence, files or file_store),
+                Stores(presence, files or file_store, rates),
                 closing=closing,
             )
             if handled:

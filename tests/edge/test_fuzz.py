@@ -95,7 +95,7 @@ async def ask(method: str, path: str, body: bytes | str, given_headers: dict[str
     config = EdgeConfig(keys=Keyring("k"), sync_wait_s_max=0.001, access_logs=False, security_logs=False)
     closing = asyncio.Event()
     closing.set()
-    app = create_app(config, transport, Stores(NoHandlers(), NoFiles()), closing=closing)
+    app = create_app(config, transport, Stores(NoHandlers(), NoFiles(), None), closing=closing)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as client:
         url = "http://edge" + quote(path.encode("utf-8", "surrogatepass"), safe="/?=")
         return await client.request(
