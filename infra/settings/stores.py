@@ -98,11 +98,21 @@ class Objects:
     minio_secret_key: Secret | None = setting(
         None, "Secret key.", required_with="S3 is used without MINIO_USE_IAM"
     )
-    minio_secure: bool = setting(False, "Speak HTTPS to the S3 server.")
-    minio_bucket: str = setting("millrace-files", "Bucket; made if missing.", pattern=_BUCKET)
+    minio_secure: bool = setting(
+        False,
+        "Speak HTTPS to the S3 server. AWS_CA_BUNDLE names its authority (PEM), unless that is a public one.",
+    )
+    minio_bucket: str = setting(
+        "millrace-files",
+        "Bucket; made if missing. Files in it that Redis does not know are removed, so no other deployment "
+        "may use it, except one on the same Redis with another REDIS_KEY_PREFIX.",
+        pattern=_BUCKET,
+    )
     minio_region: str = setting("us-east-1", "Region.", pattern=(r"[A-Za-z0-9-]+", "a region's name"))
     minio_use_iam: bool = setting(
-        False, "Take credentials from the machine or the pod (IAM) instead of the two keys."
+        False,
+        "Take credentials from the machine or the pod (IAM) instead of the two keys: from wherever AWS's SDKs "
+        "look for them.",
     )
 
 
@@ -112,7 +122,10 @@ class Files:
 
     max_file_size_mb: int = setting(10, "MiB of one file, in or out.", at_least=1, at_most=1 << 20)
     max_total_file_size_mb: int = setting(
-        50, "MiB of all files of one request together, and of all output files.", at_least=1, at_most=1 << 20
+        50,
+        "MiB of all files of one request together, of all output files, and of all files of one session.",
+        at_least=1,
+        at_most=1 << 20,
     )
     max_files_per_session: int = setting(
         50, "Files in one request and in one session.", at_least=1, at_most=100_000

@@ -20,7 +20,11 @@ def _declared(table: str, key: str) -> set[str]:
     requirements = tomllib.loads(text_of(Path("pyproject.toml")))[table][key]
     names = {re.match(r"[A-Za-z0-9._-]+", requirement)[0] for requirement in requirements}
     # An extra is there because we use it: these are the ones we name.
-    extras = {"faststream": {"nats-py"}, "uvicorn": {"uvloop", "httptools", "python-dotenv"}}
+    extras = {
+        "faststream": {"nats-py"},
+        "aioboto3": {"botocore", "aiohttp"},
+        "uvicorn": {"uvloop", "httptools", "python-dotenv"},
+    }
     return {_normal(name) for name in names} | {extra for name in names for extra in extras.get(name, ())}
 
 
