@@ -85,6 +85,7 @@ def _spec(command: RunCode, settings: Settings) -> SandboxSpec:
         language=command.language,
         limits=_limits(settings.sandbox_limits(), command.limits.timeout_s),
         network=not settings.enable_network_isolation,
+        code=command.code,
     )
 
 

@@ -3,8 +3,9 @@
 Nothing here may import the rest of the house: the package travels into the sandbox alone, as one zip,
 and runs on whatever Python 3.9 or later the guest has, with the standard library only.
 
-    zygote      the warm process: makes one child for every request, and tells how each ended
-    keeper      its parent: makes the pid namespaces, and survives it
+    zygote      the first process: forks the keeper and the nursery
+    keeper      makes the pid namespaces, and survives the nursery
+    nursery     the warm process: makes one child for every request, and tells how each ended
     isolation   the steps by which a child leaves everything it shares, read from top to bottom
     kernel      the system calls that the standard library lacks
     job         the child's side: waits for a plan, then runs Python or a list of commands

@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import sys
+from pathlib import Path
 from typing import Any
+
+_SETTINGS = "/tmp/matplotlib"  # noqa: S108 - the sandbox's own
+
+
+def bring_font_list() -> None:
+    """Give matplotlib the list of fonts made with the guest environment, or it looks for seconds."""
+    os.environ["MPLCONFIGDIR"] = _SETTINGS
+    with contextlib.suppress(OSError):
+        shutil.copytree(Path(sys.prefix) / "matplotlib", _SETTINGS)
 
 
 def save_on_show() -> None:

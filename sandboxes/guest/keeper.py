@@ -19,6 +19,7 @@ from typing import Any, NamedTuple
 from . import kernel
 
 _DESCRIPTORS_MAX = 4096
+_SLEEP = ["/bin/sleep", "2147483647"]
 
 
 class Init(NamedTuple):
@@ -85,13 +86,18 @@ class Keeper:
 
 
 def _be_init() -> None:
-    """Give up everything and wait to be killed. The kernel reaps for a parent that ignores SIGCHLD."""
+    """Give up everything and wait to be killed. The kernel reaps for a parent that ignores SIGCHLD.
+
+    A process that sleeps for ever holds next to no memory; where there is none to become, this one waits.
+    """
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.closerange(0, _DESCRIPTORS_MAX)
     kernel.forbid_new_privileges()
     kernel.drop_capabilities()
+    with contextlib.suppress(OSError):
+        os.execve(_SLEEP[0], _SLEEP, {})
     kernel.set_dumpable(False)
     while True:
         signal.pause()

@@ -20,6 +20,8 @@ import traceback
 import types
 from typing import Any, Callable, Sequence, TextIO  # noqa: UP035  3.9
 
+from . import missing_module
+
 _FLUSH_FAILED = 120
 
 
@@ -56,7 +58,10 @@ def _execute(main: types.ModuleType, path: str) -> int:
         _show(interrupt)
         _end_by_interrupt()
     except BaseException as error:
-        return _show(error)
+        status = _show(error)
+        if isinstance(error, ModuleNotFoundError) and (advice := missing_module.advice(error)):
+            _write_error(advice + "\n")
+        return status
     return 0
 
 

@@ -144,7 +144,7 @@ def require(available: bool, reason: str) -> None:
 
 
 async def standing(name: str, toolchains: Find, **config: object) -> Sandboxes:
-    """Start a body by name: `tier-A`, `warm` (as A, with waiting children), `tier-B` (no cgroups) or `fake`."""
+    """Start a body by name: `tier-A`, `warm` (A with waiting children), `tier-B` (no cgroups) or `fake`."""
     if name == "fake":
         return FakeSandboxes()
     require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
