@@ -10,6 +10,7 @@ from schemas.ids import ExecutionId, TenantId, is_execution_id
 from schemas.validate import Bounds, find_violation
 from schemas.wire import WireFault, decode_run_code, find_id
 from streams.protocol import Delivery
+from streams.turns import id_of_entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +49,7 @@ def admit(delivery: Delivery, bounds: Bounds) -> Admission:
     except WireFault as fault:
         return _unreadable(delivery, f"{fault.field}: {fault.message}" if fault.field else fault.message)
     if command.id is None:
-        command = msgspec.structs.replace(command, id=_id_of_entry(delivery))
+        command = msgspec.structs.replace(command, id=id_of_entry(delivery.entry))
     violation = find_violation(command, bounds)
     if violation is None:
         return Admitted(command, digest_of(command))
@@ -66,8 +67,3 @@ def _unreadable(delivery: Delivery, reason: str) -> Refused | Nameless:
         return Nameless(reason, found)
     stand_in = RunCode(language="", code="", id=ExecutionId(found))
     return Refused(stand_in, digest_of(stand_in), reason, unreadable=True)
-
-
-def _id_of_entry(delivery: Delivery) -> ExecutionId:
-    """Return an id for a request without one: the same on every redelivery of its entry."""
-    return ExecutionId(f"entry-{delivery.entry}")

@@ -1,9 +1,9 @@
 """The life of one execution: read this first.
 
-An entry is admitted and its lease taken; a sandbox is taken, the files are put in, the code runs and
-every frame of its output is written to the log; what it produced is stored, exactly one `finished`
-written and the entry acknowledged, and the sandbox destroyed. Whoever loses the lease on the way
-stops at once, for another handler decides now.
+An entry is admitted, its lease and its session's turn are taken; a sandbox is taken, the files are put in,
+the code runs and every frame of its output is written to the log; what it produced is stored, exactly one
+`finished` written and the entry acknowledged, and the sandbox destroyed. Whoever loses the lease on the
+way stops at once, for another handler decides now.
 """
 
 import asyncio
@@ -108,7 +108,7 @@ class RunCodeHandler:
             await self._consumer.reject(delivery, finished, TenantId("default"))
 
     async def _begin(self, delivery: Delivery, command: RunCode, digest: str, refusal: str = "") -> None:
-        """Take the lease; what another handler holds, or has ended, is not ours to touch."""
+        """Take lease and turn; what another handler holds or has ended, or what must wait, is left alone."""
         begun = await self._consumer.begin(delivery, command, digest)
         if isinstance(begun, Begun):
             async with heartbeat(self._consumer, begun.lease, self._config.policy):
@@ -127,7 +127,7 @@ class RunCodeHandler:
             if begun.over_limit:
                 await self._consumer.bury(lease.delivery, reason, acknowledge=False)
             await self._end(begun, "lost", reason)
-        elif is_expired(lease.command, last_started(begun), self._now()):
+        elif begun.overdue or is_expired(lease.command, last_started(begun), self._now()):
             await self._end(begun, "expired", EXPIRED)
         else:
             await self._attempt(begun)
@@ -200,7 +200,11 @@ class RunCodeHandler:
         assert language is not None and command.id is not None, "admitted before"
         limits = self._config.limits.lowered_by(command.limits)
         return SandboxSpec(
-            execution_id=command.id, language=language.code, limits=limits, network=self._config.network
+            execution_id=command.id,
+            language=language.code,
+            limits=limits,
+            network=self._config.network,
+            code=command.code,
         )
 
     async def _say_started(self, execution: Execution, sandbox: Sandbox) -> datetime:

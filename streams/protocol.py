@@ -11,6 +11,8 @@ The life of one execution, in the words used here:
   execution's log. Each lease carries a fencing token larger than any before it; every write is
   conditional on the token and on the next `seq`, and fails with `LeaseLost` otherwise.
 - A live handler renews its lease. A lease that ran out is taken by the next `begin`.
+- Of the executions of one session one runs at a time, in the order of publication (`streams/turns.py`).
+  `begin` answers `Parked` while it is another one's turn.
 - `finish` writes the last event, then the result, the reply, and only then acknowledges the entry.
   A crash between these steps is healed when the entry is reclaimed: `begin` answers `Ended` after
   completing what was left undone.
@@ -79,6 +81,8 @@ class Begun:
     """An earlier attempt wrote `Started` and never finished."""
     over_limit: bool
     """More attempts than allowed: end it as lost and dead-letter the entry."""
+    overdue: bool = False
+    """Its deadline passed, by the broker's clock, before its turn came: it may not run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +100,15 @@ class IdTaken:
     """Another body was published under this id before; the entry is not acknowledged yet."""
 
 
-BeginOutcome = Begun | Ended | HeldElsewhere | IdTaken
+@dataclass(frozen=True, slots=True)
+class Parked:
+    """It is another execution's turn in its session; the entry was acknowledged and the request kept.
+
+    It is published again when its turn has come, when it was cancelled, or when its deadline has passed.
+    """
+
+
+BeginOutcome = Begun | Ended | HeldElsewhere | IdTaken | Parked
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +156,7 @@ class QueueDepth:
     """How much waits, for `503` and for metrics."""
 
     waiting: int
-    """Entries no handler was handed yet."""
+    """Entries no handler was handed yet, and requests that are parked."""
     pending: int
     """Entries handed out and not acknowledged."""
 
@@ -228,7 +240,11 @@ class Consumer(Protocol):
         """Take nothing new. `consume` returns when what runs is done."""
 
     async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
-        """Take the lease of `command` (its `id` set), or say why not."""
+        """Take the lease of `command` (its `id` set), or say why not.
+
+        An execution that must not run any more waits for no turn: that it was cancelled is in its mail,
+        that its deadline has passed is told as `overdue`.
+        """
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
         """Write `events` (numbered from `lease.seq + 1`) to the log in one round trip; advances `lease.seq`.

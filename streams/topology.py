@@ -7,6 +7,8 @@
 | record of one execution | hash | see `redis/records.py` | as its log |
 | mail of one execution | hash, by control entry | control commands that overtook the request | as its log |
 | watchers of one execution | sorted set, by expiry | inboxes that want to hear of it | as its log |
+| line of one session | sorted set, by place | executions that want their turn | as a log |
+| parked requests | sorted set, by when to look at them | executions that wait for their turn | until woken |
 | results | stream | `data`: `finished` with `tenant` | the newest N |
 | inbox of one edge | stream | which execution moved on, and how | the newest N, expires |
 | control | stream | `data`: a control command, `once`: a nonce to know repeats by | the newest N |
@@ -18,7 +20,7 @@ whole name of the log.
 
 from dataclasses import dataclass
 
-from schemas.ids import ExecutionId
+from schemas.ids import ExecutionId, SessionId, TenantId
 
 HANDLERS_GROUP = "handlers"
 DATA = "data"
@@ -44,6 +46,10 @@ class Topology:
         return f"{self.prefix}millrace:control"
 
     @property
+    def parked(self) -> str:
+        return f"{self.prefix}millrace:parked"
+
+    @property
     def dead(self) -> str:
         return f"{self.prefix}millrace:dead"
 
@@ -58,6 +64,9 @@ class Topology:
 
     def watchers(self, execution_id: ExecutionId) -> str:
         return self._beside(self.log(execution_id), "watchers")
+
+    def line(self, tenant: TenantId, session_id: SessionId) -> str:
+        return f"{self.prefix}millrace:line:{tenant}:{session_id}"
 
     def buried(self, entry: str) -> str:
         """Marks that a control entry, which every handler reads, is a dead letter already."""

@@ -6,13 +6,14 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from schemas.commands import RunCode
+from schemas.commands import CancelExecution, RunCode
 from schemas.ids import ExecutionId
 from streams.delivery import DeadLetter
 from streams.memory.executions import Execution, Mail
 from streams.protocol import Control
 from streams.signal import Signal
 from streams.topology import Topology
+from streams.turns import Line
 
 
 @dataclass(slots=True)
@@ -24,6 +25,15 @@ class Entry:
     published_at: datetime
     deliveries: int = 0
     idle_since: float = 0.0
+
+
+@dataclass(slots=True)
+class ParkedRequest:
+    """A request that waits for its session's turn; when to look at it again, on the broker's clock."""
+
+    command: RunCode
+    published_at: datetime
+    look_at: float
 
 
 class MemoryBroker:
@@ -46,6 +56,9 @@ class MemoryBroker:
         self.control: list[Callable[[Control], None]] = []
         """Everybody who listens now."""
         self.published = Signal()
+        self.lines: dict[Line, dict[ExecutionId, int]] = defaultdict(dict)
+        """Of each session, who may want a turn, and their places."""
+        self.parked: dict[ExecutionId, ParkedRequest] = {}
         self._executions: dict[ExecutionId, Execution] = {}
         self._mail: dict[ExecutionId, Mail] = {}
         self._epoch = epoch or datetime.now(UTC)
@@ -63,9 +76,12 @@ class MemoryBroker:
         self._last_id += 1
         return f"{self._last_id}-0"
 
-    def publish(self, body: bytes) -> None:
-        """Put one entry on the requests stream, as anybody with a client may."""
-        entry = Entry(self.new_id(), body, self.now())
+    def publish(self, body: bytes, published_at: datetime | None = None) -> None:
+        """Put one entry on the requests stream, as anybody with a client may.
+
+        `published_at` is given if it is not the first time.
+        """
+        entry = Entry(self.new_id(), body, published_at or self.now())
         self.entries[entry.id] = entry
         self.published.notify()
 
@@ -97,11 +113,28 @@ class MemoryBroker:
             found = self._mail[execution_id] = Mail(self.clock() + retention_s)
         return found
 
+    def is_cancelled(self, execution_id: ExecutionId) -> bool:
+        """Whether the mail of an execution says so."""
+        found = self._mail.get(execution_id)
+        controls = found.controls.values() if found else ()
+        return any(isinstance(control.command, CancelExecution) for control in controls)
+
+    def is_past(self, deadline: datetime | None) -> bool:
+        """Whether a deadline has passed."""
+        return deadline is not None and deadline <= self.now()
+
+    def touch(self, execution: Execution, retention_s: float) -> None:
+        """Keep record, log and mail for another retention period."""
+        execution.expires_at = self.clock() + retention_s
+        self.mail(execution.id, retention_s).expires_at = execution.expires_at
+
     def flush(self) -> None:
         """Forget everything, as an operator or an accident may make a broker do."""
         gone = list(self._executions.values())
         self.entries.clear()
         self._executions.clear()
         self._mail.clear()
+        self.lines.clear()
+        self.parked.clear()
         for execution in gone:
             execution.changed.notify()

@@ -20,6 +20,7 @@ from streams.delivery import (
 )
 from streams.memory.broker import Entry, MemoryBroker
 from streams.memory.executions import Execution
+from streams.memory.turns import Turns
 from streams.protocol import (
     BeginOutcome,
     Begun,
@@ -32,6 +33,7 @@ from streams.protocol import (
     Lease,
     OnControl,
     OnDelivery,
+    Parked,
 )
 
 
@@ -41,6 +43,7 @@ class MemoryConsumer:
     def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy) -> None:
         self._broker = broker
         self._policy = policy
+        self._turns = Turns(broker, policy)
         self._intake: Intake | None = None
         self._draining = False
 
@@ -80,13 +83,22 @@ class MemoryConsumer:
             if execution.entry != delivery.entry:
                 broker.acknowledge(delivery.entry)
             return HeldElsewhere()
+        overdue = False
+        if not self._turns.is_mine(delivery, command):
+            overdue = execution.started_at is None and broker.is_past(command.deadline)
+            if not overdue and not broker.is_cancelled(command.id):
+                self._turns.park(delivery, command)
+                return Parked()
+        broker.parked.pop(execution.id, None)
         execution.lease(delivery.entry, broker.clock() + self._policy.lease_s)
-        self._touch(execution)
+        self._broker.touch(execution, self._policy.log_retention_s)
         lease = Lease(
             execution.id, execution.token, execution.attempt, execution.seq, delivery, execution.command
         )
         over_limit = execution.attempt > self._policy.attempts_max
-        return Begun(lease, started_before=execution.started_at is not None, over_limit=over_limit)
+        return Begun(
+            lease, started_before=execution.started_at is not None, over_limit=over_limit, overdue=overdue
+        )
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
         check_numbering(events, lease.seq)
@@ -99,18 +111,19 @@ class MemoryConsumer:
         execution = self._held(lease)
         execution.finish(lease.token, events, finished)
         lease.seq = finished.seq
-        self._touch(execution)
+        self._broker.touch(execution, self._policy.log_retention_s)
         self._broker.results.append(result_line(finished, execution.command.tenant))
         if execution.command.reply_to:
             self._broker.replies[execution.command.reply_to].append(encode(finished))
         self._broker.acknowledge(lease.delivery.entry)
+        self._turns.leave(execution.command)
 
     async def renew(self, lease: Lease) -> None:
         execution = self._held(lease)
         execution.check(lease.token)
         execution.held_until = self._broker.clock() + self._policy.lease_s
         execution.attempt = lease.attempt
-        self._touch(execution)
+        self._broker.touch(execution, self._policy.log_retention_s)
         if entry := self._broker.entries.get(lease.delivery.entry):
             entry.idle_since = self._broker.clock()
 
@@ -146,6 +159,7 @@ class MemoryConsumer:
 
     def _next(self) -> Entry | None:
         """Return the entry to hand out now: an abandoned one first, else the oldest new one."""
+        self._turns.look()
         silent_since = self._broker.clock() - self._policy.lease_s
         waiting = self._broker.entries.values()
         abandoned = (entry for entry in waiting if entry.deliveries and entry.idle_since <= silent_since)
@@ -159,9 +173,10 @@ class MemoryConsumer:
         return Delivery(entry.id, stream, entry.body, entry.deliveries, entry.published_at)
 
     async def _until_due(self, *events: asyncio.Event) -> None:
-        """Wait until one of `events`, or until the longest silent entry counts as abandoned."""
+        """Wait until one of `events`, an entry is abandoned, or a parked request to be looked at."""
         pending = [entry.idle_since for entry in self._broker.entries.values() if entry.deliveries]
-        due_at = min(pending, default=math.inf) + self._policy.lease_s
+        abandoned_at = min(pending, default=math.inf) + self._policy.lease_s
+        due_at = min([abandoned_at, *(parked.look_at for parked in self._broker.parked.values())])
         waits = [asyncio.ensure_future(event.wait()) for event in events]
         timeout = None if math.isinf(due_at) else max(0.0, due_at - self._broker.clock())
         try:
@@ -175,9 +190,3 @@ class MemoryConsumer:
         if execution is None:
             raise LeaseLost(f"the log of {lease.execution_id} is gone")
         return execution
-
-    def _touch(self, execution: Execution) -> None:
-        """Keep record, log and mail for another retention period."""
-        execution.expires_at = self._broker.clock() + self._policy.log_retention_s
-        mail = self._broker.mail(execution.id, self._policy.log_retention_s)
-        mail.expires_at = execution.expires_at

@@ -5,10 +5,11 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
-from schemas.commands import ControlCommand, EndSession, RunCode
+from schemas.commands import CancelExecution, ControlCommand, EndSession, RunCode
 from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.memory.broker import MemoryBroker
+from streams.memory.turns import Turns
 from streams.protocol import (
     Control,
     DeliveryPolicy,
@@ -50,6 +51,8 @@ class MemoryPublisher:
             mail.controls[control.entry] = control
         for put in self._broker.control:
             put(control)
+        if isinstance(command, CancelExecution):
+            Turns(self._broker, self._policy).wake(command.execution_id)
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         found = self._broker.execution(execution_id)
@@ -89,7 +92,7 @@ class MemoryPublisher:
 
     async def depth(self) -> QueueDepth:
         pending = sum(entry.deliveries > 0 for entry in self._broker.entries.values())
-        return QueueDepth(len(self._broker.entries) - pending, pending)
+        return QueueDepth(len(self._broker.entries) - pending + len(self._broker.parked), pending)
 
     async def ping(self) -> float:
         return 0.0

@@ -1,9 +1,11 @@
 -- Take the lease of an execution, or say why not. An entry published by a bare XADD has no record yet.
--- KEYS  record, log, watchers, mail
+-- KEYS  record, log, watchers, mail, and to take a turn where one script reaches all keys: line, requests
 -- ARGV  reach, id, digest, tenant, language, session, created, queued,
---       retention_ms, lease_ms, entry, nonce of this call
--- Answers {'begun', token, attempt, seq, started, told}, {'ended', settled}, {'held', entry} or {'taken'}.
-local record, log, watchers, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+--       retention_ms, lease_ms, entry, nonce of this call, whose turn it is where it does not, or '',
+--       deadline in ms or ''
+-- Answers {'begun', token, attempt, seq, started, told, overdue}, {'ended', settled}, {'held', entry}, {'taken'}, or
+-- {'waits', told} if it is the turn of another execution of its session.
+local record, log, watchers, mail, line, requests = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local told = {}
 if redis.call('EXISTS', record) == 0 then
   create(record, log, {digest = ARGV[3], tenant = ARGV[4], language = ARGV[5], session = ARGV[6],
@@ -12,7 +14,7 @@ if redis.call('EXISTS', record) == 0 then
 end
 
 local known = redis.call('HMGET', record, 'digest', 'finished', 'settled', 'until', 'entry', 'nonce',
-  'token', 'attempt', 'seq', 'started')
+  'token', 'attempt', 'seq', 'started', 'overdue')
 if known[1] ~= ARGV[3] then
   return {'taken'}
 end
@@ -21,14 +23,29 @@ if known[2] then
 end
 
 local now = now_ms()
-local token, attempt = tonumber(known[7]), tonumber(known[8])
+local token, attempt, overdue = tonumber(known[7]), tonumber(known[8]), known[11] == '1'
 if known[6] ~= ARGV[12] then  -- else a repeat of this very call, whose answer was lost
   if known[4] and tonumber(known[4]) > now then
     return {'held', known[5]}
   end
+  local first = ARGV[13]
+  overdue = false
+  if line then
+    local places = earlier(requests, ARGV[11], ARGV[4], ARGV[6])
+    places[#places + 1] = place(ARGV[11])
+    places[#places + 1] = ARGV[2]
+    first = join(line, places, ARGV[9])
+  end
+  if first ~= '' and first ~= ARGV[2] then
+    overdue = not known[10] and is_past(ARGV[14], now)
+    if not overdue and not is_cancelled(mail) then
+      return {'waits', told}
+    end
+  end
   token, attempt = token + 1, attempt + 1
 end
 redis.call('HSET', record, 'token', token, 'attempt', attempt, 'entry', ARGV[11], 'nonce', ARGV[12],
-  'until', whole(now + ARGV[10]))
+  'until', whole(now + ARGV[10]), 'overdue', overdue and 1 or 0)
+redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
 expire(ARGV[9], record, log, mail)
-return {'begun', token, attempt, tonumber(known[9]), known[10] and 1 or 0, told}
+return {'begun', token, attempt, tonumber(known[9]), known[10] and 1 or 0, told, overdue and 1 or 0}

@@ -23,6 +23,7 @@ from streams.protocol import (
     Lease,
     OnControl,
     OnDelivery,
+    Parked,
 )
 from streams.redis.control import ControlReader, read_mail
 from streams.redis.link import Link
@@ -31,6 +32,7 @@ from streams.redis.requests import RequestsReader, acknowledge, republish
 from streams.redis.scripts import BEGIN, RELEASE, RENEW
 from streams.redis.settling import settle, settle_again
 from streams.redis.telling import tell
+from streams.redis.turns import Turns, due_ms
 from streams.redis.writing import LogWriter
 from streams.topology import HANDLERS_GROUP
 
@@ -45,7 +47,8 @@ class RedisConsumer:
         self._link = link
         # A name of its own for every process: pending entries then say which one held them.
         self._name = f"{consumer}.{secrets.token_hex(4)}"
-        self._writer = LogWriter(link)
+        self._turns = Turns(link)
+        self._writer = LogWriter(link, self._turns)
         self._middlewares = middlewares
         self._faststream: FastStreamApp | None = None
         self._draining = asyncio.Event()
@@ -60,7 +63,7 @@ class RedisConsumer:
             await subscriber.feed(delivery.stream, delivery.entry, delivery)
 
         intake = Intake(dispatch, slots)
-        reader = RequestsReader(self._link, self._name, intake, self._draining)
+        reader = RequestsReader(self._link, self._name, intake, self._draining, self._turns.look)
         drained = False
         try:
             await self._until_drained(reader)
@@ -86,6 +89,8 @@ class RedisConsumer:
 
     async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
         assert command.id is not None, "an execution needs its id"
+        line, first = await self._turns.ask(delivery, command)
+        keys = self._link.keys_of(command.id) + line
         arguments = [
             self._link.reach,
             *new_record_arguments(command, digest, delivery.published_at),
@@ -93,8 +98,9 @@ class RedisConsumer:
             self._link.lease_ms,
             delivery.entry,
             secrets.token_hex(8),
+            first,
+            due_ms(command),
         ]
-        keys = self._link.keys_of(command.id)
         answer = await self._link.persist(lambda: self._link.run(BEGIN, keys, arguments))
         match answer[0]:
             case b"begun":
@@ -103,6 +109,11 @@ class RedisConsumer:
                 return await self._ended(delivery, command, settled=bool(answer[1]))
             case b"held":
                 return await self._held(delivery, by=answer[1].decode())
+            case b"waits":
+                await self._tell_queued(answer[1], delivery, command)
+                if await self._link.persist(lambda: self._turns.park(delivery, command)):
+                    return Parked()
+                return await self.begin(delivery, command, digest)
             case _:
                 return IdTaken()
 
@@ -151,7 +162,7 @@ class RedisConsumer:
         async def feed(control: Control) -> None:
             await subscriber.feed(stream, control.entry, control)
 
-        await ControlReader(self._link, feed).run()
+        await ControlReader(self._link, feed, self._turns.wake).run()
 
     async def mail(self, execution_id: ExecutionId) -> list[Control]:
         return await self._link.persist(lambda: read_mail(self._link, execution_id))
@@ -164,13 +175,17 @@ class RedisConsumer:
         return self._faststream
 
     async def _begun(self, delivery: Delivery, command: RunCode, answer: Sequence[Any]) -> Begun:
-        _, token, attempt, seq, started, told = answer
+        _, token, attempt, seq, started, told, overdue = answer
         assert command.id is not None, "an execution needs its id"
-        queued = queued_event(command.id, delivery.published_at)
-        await tell(self._link, told, command.id, 1, [queued])
+        await self._tell_queued(told, delivery, command)
         lease = Lease(command.id, token, attempt, seq, delivery, command)
         over_limit = attempt > self._link.policy.attempts_max
-        return Begun(lease, started_before=bool(started), over_limit=over_limit)
+        return Begun(lease, bool(started), over_limit, bool(overdue))
+
+    async def _tell_queued(self, inboxes: Sequence[bytes], delivery: Delivery, command: RunCode) -> None:
+        assert command.id is not None, "an execution needs its id"
+        queued = queued_event(command.id, delivery.published_at)
+        await tell(self._link, inboxes, command.id, 1, [queued])
 
     async def _ended(self, delivery: Delivery, command: RunCode, *, settled: bool) -> Ended:
         if settled:

@@ -1,11 +1,11 @@
 """Hearing control commands: every handler process reads the whole stream and leaves mail for the absent."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
-from schemas.commands import EndSession
+from schemas.commands import CancelExecution, EndSession
 from schemas.ids import ExecutionId
 from schemas.wire import WireFault, decode_control
 from streams.delivery import DeadLetter, hear
@@ -16,15 +16,23 @@ from streams.redis.scripts import BURY_ONCE, DEPOSIT
 BLOCK_S = 2.0
 COMMANDS_MAX = 1000
 """How many commands one execution's mail holds."""
+PARKED = 2
+"""The answer of `deposit` about an execution that waits for its turn."""
 BURIED_MS = 3_600_000
 """How long it is remembered that a control entry became a dead letter; every reader is through by then."""
 
 
 class ControlReader:
-    """Reads the control stream from now on and hands every command to `on_control`."""
+    """Reads the control stream from now on and hands every command to `on_control`.
 
-    def __init__(self, link: Link, on_control: OnControl) -> None:
+    A cancelled execution that is parked is woken, for it need not wait for its turn.
+    """
+
+    def __init__(
+        self, link: Link, on_control: OnControl, wake: Callable[[ExecutionId], Awaitable[None]]
+    ) -> None:
         self._link = link
+        self._wake = wake
         self._stream = link.topology.control
         self._on_control = on_control
 
@@ -65,12 +73,16 @@ class ControlReader:
         control = Control(fields.get(b"once", entry.encode()).decode(errors="replace"), command)
         # First the mail, then the handler: whoever takes the execution in between finds it in the mail.
         if not isinstance(command, EndSession):
-            await self._deposit(command.execution_id, f"{entry} {control.entry}", body)
+            parked = await self._deposit(command.execution_id, f"{entry} {control.entry}", body)
+            if parked and isinstance(command, CancelExecution):
+                await self._wake(command.execution_id)
         await hear(self._on_control, control)
 
-    async def _deposit(self, execution_id: ExecutionId, name: str, body: bytes) -> None:
+    async def _deposit(self, execution_id: ExecutionId, name: str, body: bytes) -> bool:
+        """Put a command into the mail; return whether the execution is parked."""
         keys = self._link.keys_of(execution_id)
-        await self._link.run(DEPOSIT, keys, [name, body, self._link.retention_ms, COMMANDS_MAX])
+        retention_ms = self._link.retention_ms
+        return bool(await self._link.run(DEPOSIT, keys, [name, body, retention_ms, COMMANDS_MAX]) == PARKED)
 
     async def _bury(self, entry: str, body: bytes, fault: WireFault) -> None:
         reason = f"{fault.field}: {fault.message}" if fault.field else fault.message

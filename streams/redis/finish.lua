@@ -1,13 +1,16 @@
 -- Write the last events of an execution and end it, whatever the bounds. Where one script reaches all keys
 -- (reach 'all') the result, the reply and the acknowledgement are part of it.
--- KEYS  record, log, watchers, mail, and with reach 'all': results, requests, reply (if any)
+-- KEYS  record, log, watchers, mail, and with reach 'all': results, requests, reply (if any), line (if any)
 -- ARGV  reach, id, token, seq before, time, inline, retention_ms, group, entry,
---       results_max, result, then the events, `finished` last
--- Answers {'written', told, fault of the reply or ''}, {'lost'} or {'misnumbered', seq}.
+--       results_max, result, whether there is a line, then the events, `finished` last
+-- Answers {'written', told, fault of the reply or '', who is first in line now or ''}, {'lost'} or
+-- {'misnumbered', seq}.
 local record, log, watchers, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
+local line = ARGV[12] == '1' and KEYS[#KEYS]
+local reply = #KEYS - ARGV[12] >= 7 and KEYS[7]
 local before = tonumber(ARGV[4])
 local events = {}
-for index = 12, #ARGV do
+for index = 13, #ARGV do
   events[#events + 1] = ARGV[index]
 end
 
@@ -16,7 +19,7 @@ if known[1] ~= ARGV[3] then
   return {'lost'}
 end
 if is_written(log, known[3], before + #events, events[#events]) then
-  return {'written', {}, ''}
+  return {'written', {}, '', line and leave(line, ARGV[2]) or ''}
 end
 if known[2] then
   return {'lost'}
@@ -32,12 +35,12 @@ local told = tell(watchers, ARGV[1], news(ARGV[2], before + 1, events, ARGV[6]))
 local fault = ''
 if ARGV[1] == 'all' then
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'data', ARGV[11])
-  if KEYS[7] then  -- a name of the publisher's choice, which may be anything
-    local answer = redis.pcall('XADD', KEYS[7], 'MAXLEN', '~', ARGV[10], '*', 'data', events[#events])
+  if reply then  -- a name of the publisher's choice, which may be anything
+    local answer = redis.pcall('XADD', reply, 'MAXLEN', '~', ARGV[10], '*', 'data', events[#events])
     fault = type(answer) == 'table' and answer.err or ''
   end
   redis.call('XACK', KEYS[6], ARGV[8], ARGV[9])
   redis.call('XDEL', KEYS[6], ARGV[9])
   redis.call('HSET', record, 'settled', 1)
 end
-return {'written', told, fault}
+return {'written', told, fault, line and leave(line, ARGV[2]) or ''}

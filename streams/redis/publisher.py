@@ -89,7 +89,8 @@ class RedisPublisher:
         present: int = await self._link.answer(self._link.call("XLEN", requests))
         groups = await self._link.answer(self._link.call("XINFO GROUPS", requests)) if present else []
         pending = sum(group["pending"] for group in groups if group["name"] == HANDLERS_GROUP.encode())
-        return QueueDepth(max(0, present - pending), pending)
+        parked: int = await self._link.answer(self._link.call("ZCARD", self._link.topology.parked))
+        return QueueDepth(max(0, present - pending) + parked, pending)
 
     async def ping(self) -> float:
         return await ping(self._link.client, self._link.config)

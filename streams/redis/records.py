@@ -8,7 +8,10 @@
 | `seq`, `bytes` | of the log: last seq, size of all events |
 | `token`, `attempt` | of the newest lease |
 | `until` | server time in ms at which the lease runs out |
-| `entry`, `nonce` | the entry, and the call, under which the lease was taken |
+| `entry`, `nonce` | the entry, and the call, under which the lease was taken, or it was woken |
+| `overdue` | `1` if that lease was taken out of turn, as its deadline had passed |
+| `parked`, `parked_as` | while it waits for its turn: the request, and the call that parked it |
+| `published`, `due` | likewise: when the request was published, and its deadline in ms |
 | `settled` | `1` once result, reply and acknowledgement are out |
 """
 

@@ -1,7 +1,8 @@
 """Taking entries of the requests stream, new and abandoned, never more than there are free slots."""
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
@@ -23,15 +24,24 @@ Fields = Mapping[bytes, bytes] | None
 class RequestsReader:
     """Reads for one consumer into one intake until it is cancelled; `leave` tidies up.
 
-    Once `draining` is set nothing is handed out, though it be in the answer already.
+    Once `draining` is set nothing is handed out, though it be in the answer already. `look`, after what
+    is parked, is called as often as abandoned entries are looked for.
     """
 
-    def __init__(self, link: Link, consumer: str, intake: Intake, draining: asyncio.Event) -> None:
+    def __init__(
+        self,
+        link: Link,
+        consumer: str,
+        intake: Intake,
+        draining: asyncio.Event,
+        look: Callable[[], Awaitable[None]],
+    ) -> None:
         self._link = link
         self._stream = link.topology.requests
         self._consumer = consumer
         self._intake = intake
         self._draining = draining
+        self._look = look
         self._now: Callable[[], float] = asyncio.get_running_loop().time
         self._reclaim_at = 0.0
         self._newest = "0-0"
@@ -64,6 +74,7 @@ class RequestsReader:
     async def _take(self) -> None:
         if self._now() >= self._reclaim_at:
             await self._reclaim()
+            await self._look()
             self._reclaim_at = self._now() + self._link.policy.heartbeat_s
             if not self._intake.free:
                 return
@@ -104,7 +115,7 @@ class RequestsReader:
         if body is None:
             await self._bury_bodyless(entry, fields)
         elif entry not in self._intake.entries:  # one of our own, silent because the broker was away
-            self._intake.start(Delivery(entry, self._stream, body, deliveries, published_at(entry)))
+            self._intake.start(Delivery(entry, self._stream, body, deliveries, published_at(entry, fields)))
 
     async def _bury_bodyless(self, entry: str, fields: Fields) -> None:
         data = b" ".join(part for item in (fields or {}).items() for part in item)
@@ -138,8 +149,14 @@ class RequestsReader:
             await self._backoff.pause(error)
 
 
-def published_at(entry: str) -> datetime:
-    """Return when an entry was published: its id begins with the server's time in ms."""
+def published_at(entry: str, fields: Fields) -> datetime:
+    """Return when a request was published first: as it says if it was parked, else as its entry says.
+
+    The id of an entry begins with the server's time in ms.
+    """
+    with suppress(ValueError, OverflowError):
+        if parked := datetime.fromisoformat((fields or {}).get(b"published", b"").decode()):
+            return parked.astimezone(UTC)
     return datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)
 
 

@@ -15,10 +15,10 @@ Argument = str | bytes | int | float
 class Script:
     """One script, sent by its digest, and whole to a server that does not know it yet."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *before: str) -> None:
         folder = resources.files(__package__)
-        common = folder.joinpath("common.lua").read_text()
-        self._source = common + folder.joinpath(f"{name}.lua").read_text()
+        parts = ("common", *before, name)
+        self._source = "".join(folder.joinpath(f"{part}.lua").read_text() for part in parts)
         self._digest = hashlib.sha1(self._source.encode(), usedforsecurity=False).hexdigest()
 
     async def run(self, client: RedisClient, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
@@ -30,9 +30,9 @@ class Script:
 
 
 ADMIT = Script("admit")
-BEGIN = Script("begin")
+BEGIN = Script("begin", "line")
 APPEND = Script("append")
-FINISH = Script("finish")
+FINISH = Script("finish", "line")
 RENEW = Script("renew")
 RELEASE = Script("release")
 WATCH = Script("watch")
@@ -40,3 +40,15 @@ TELL = Script("tell")
 DEPOSIT = Script("deposit")
 BURY_ONCE = Script("bury_once")
 SWEEP = Script("sweep")
+
+# Turns
+EARLIER = Script("earlier", "line")
+JOIN = Script("join", "line")
+LEAVE = Script("leave", "line")
+PARK = Script("park", "line")
+WAKE = Script("wake")
+STANDING = Script("standing", "line")
+SEARCH = Script("search", "line")
+NOTE = Script("note")
+DUE = Script("due")
+STRIKE = Script("strike")

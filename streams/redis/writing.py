@@ -8,6 +8,7 @@ import msgspec
 
 from infra.errors import LeaseLost, Unavailable
 from schemas.events import Event, Finished, Started
+from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.delivery import check_numbering, is_output, log, result_line
 from streams.protocol import Lease, LogFull
@@ -15,14 +16,16 @@ from streams.redis.link import Link
 from streams.redis.scripts import APPEND, FINISH, Argument, Script
 from streams.redis.settling import settle_execution
 from streams.redis.telling import inline, tell
+from streams.redis.turns import Turns
 from streams.topology import HANDLERS_GROUP
 
 
 class LogWriter:
     """Writes for whoever holds a lease."""
 
-    def __init__(self, link: Link) -> None:
+    def __init__(self, link: Link, turns: Turns) -> None:
         self._link = link
+        self._turns = turns
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
         """Write `events`; see `Consumer.append`."""
@@ -48,9 +51,9 @@ class LogWriter:
         link, delivery, reply_to = self._link, lease.delivery, lease.command.reply_to
         lines = [encode(event) for event in (*events, finished)]
         result = result_line(finished, lease.command.tenant)
-        keys = link.keys_of(lease.execution_id)
+        keys, line = link.keys_of(lease.execution_id), self._turns.leaving(lease.command)
         if link.reach == "all":
-            keys += [link.topology.results, delivery.stream, *([reply_to] if reply_to else [])]
+            keys += [link.topology.results, delivery.stream, *([reply_to] if reply_to else []), *line]
         arguments = (
             finished.time.isoformat(),
             inline(lines),
@@ -59,12 +62,24 @@ class LogWriter:
             delivery.entry,
             link.policy.results_max,
             result,
+            len(line),
         )
         answer = await self._write(FINISH, keys, lease, arguments, lines)
         if answer[2]:
             log.warning("reply_not_written", execution_id=lease.execution_id, reason=answer[2].decode())
         if link.reach == "slot":
             await settle_execution(link, delivery, lease.command, finished)
+        await self._wake_next(lease, answer[3])
+
+    async def _wake_next(self, lease: Lease, first: bytes) -> None:
+        """Tell who is first in line now. What fails here is made good by whoever looks next."""
+        try:
+            if self._link.reach == "slot":
+                await self._link.answer(self._turns.leave(lease.command))
+            elif first:
+                await self._link.answer(self._turns.wake(ExecutionId(first.decode())))
+        except Unavailable as away:
+            log.warning("next_in_line_not_woken", execution_id=lease.execution_id, reason=away.message)
 
     async def _write(
         self,
