@@ -111,8 +111,8 @@ class Objects:
     minio_region: str = setting("us-east-1", "Region.", pattern=(r"[A-Za-z0-9-]+", "a region's name"))
     minio_use_iam: bool = setting(
         False,
-        "Take credentials from the machine or the pod (IAM) instead of the two keys: from wherever AWS's SDKs "
-        "look for them.",
+        "Take credentials from the machine or the pod (IAM) instead of the two keys: from where "
+        "AWS's SDKs look for them.",
     )
 
 

@@ -85,14 +85,15 @@ class FileRecords:
     async def commit(self, stored: StoredFile) -> None:
         """List a file, whose place is still held. Raises `QuotaExceeded` and `Unavailable`."""
         ref = stored.ref
+        async with self._reaching():
+            # Before the record: a crash in between leaves a way to no file, never a file without its way.
+            await self._client.set(self._place_key(ref.id), ref.session_id, px=self._ttl_ms)
         arguments = (ref.id, msgspec.json.encode(stored), ref.size_bytes, self.quota.session_bytes_max)
         answer = await self._run(_COMMIT, ref.session_id, *arguments, self._ttl_ms)
         if answer == b"full":
             raise too_much(self.quota)
         if answer != b"ok":
             raise Unavailable("The file was not stored: its session ended, or writing it took too long.")
-        async with self._reaching():
-            await self._client.set(self._place_key(ref.id), ref.session_id, px=self._ttl_ms)
 
     async def find(self, owner: TenantId, session_id: SessionId, file_id: FileId) -> StoredFile | None:
         """Return a file of `owner`, or None. Keeps the session for another TTL."""

@@ -1,6 +1,8 @@
 """The places bytes may lie in, each behind one face, and stores of files over a real broker."""
 
 import asyncio
+import os
+import subprocess
 import uuid
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
@@ -82,6 +84,29 @@ def start_s3(s3_binary: Path) -> Iterator[StartS3]:
             server.close()
 
 
+class Opened:
+    """Object stores that are closed at the end of the test."""
+
+    def __init__(self) -> None:
+        self._made: list[S3Objects] = []
+
+    def __call__(self, config: S3Config) -> S3Objects:
+        self._made.append(S3Objects(S3Connection(config)))
+        return self._made[-1]
+
+    async def close(self) -> None:
+        for one in self._made:
+            await one.aclose()
+
+
+@pytest.fixture
+async def opened() -> AsyncIterator[Opened]:
+    """Open object stores: `opened(config)`."""
+    opened = Opened()
+    yield opened
+    await opened.close()
+
+
 @pytest.fixture(params=["folder", "s3"])
 async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[ObjectStore]:
     """An empty object store, of each kind in turn."""
@@ -91,6 +116,20 @@ async def objects(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterat
         made = S3Objects(S3Connection(request.getfixturevalue("s3_config")))
     yield made
     await made.aclose()
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """Four MiB and no more."""
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    folder = tmp_path / "small"
+    folder.mkdir()
+    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
+        pytest.skip("this machine lets nobody mount a file system")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a server may not have left yet
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ import pytest
 
 from infra.errors import RequestRefused, Unavailable
 from infra.redis import RedisClient
-from infra.stores.file_quota import FileQuota, QuotaExceeded
 from infra.stores.files import FileStore
 from infra.stores.objects import ObjectStore
 from infra.stores.stored_file import FileAttributes, FileOrigin
@@ -120,6 +119,18 @@ async def test_an_id_is_known_in_its_own_session_only(store: FileStore) -> None:
     ref = await store.save(OWNER, SESSION, "here", pieces(b"x"))
     assert await store.find(OWNER, OTHER_SESSION, ref.id) is None
     assert await store.find(OWNER, SESSION, FileId("../" + ref.id)) is None
+
+
+async def test_a_file_is_found_by_its_id_alone_within_its_owner(store: FileStore) -> None:
+    """Some clients name the session they are in instead of the one the file is in."""
+    ref = await store.save(OWNER, SESSION, "here", pieces(b"x"))
+    found = await store.find_anywhere(OWNER, ref.id)
+    assert found is not None
+    assert found.ref == ref
+    assert await store.find_anywhere(STRANGER, ref.id) is None
+    assert await store.find_anywhere(OWNER, FileId("../" + ref.id)) is None
+    await store.delete(OWNER, SESSION, ref.id)
+    assert await store.find_anywhere(OWNER, ref.id) is None
 
 
 async def test_a_deleted_file_is_gone_with_its_bytes(store: FileStore, objects: ObjectStore) -> None:
@@ -257,66 +268,6 @@ async def _swept(store: FileStore, objects: ObjectStore) -> None:
     for key in await left_behind(objects):
         _, session, file_id = key.split("/")
         assert await store.records.condemn(SessionId(session), [FileId(file_id)])
-
-
-async def test_twenty_concurrent_saves_against_a_quota_of_ten(open_store: OpenStore) -> None:
-    """Exactly ten are kept, however many processes save."""
-    stores = [open_store(FileQuota(files_max=10, file_bytes_max=MIB, session_bytes_max=MIB)) for _ in "ab"]
-
-    async def save(number: int) -> FileRef:
-        return await stores[number % 2].save(OWNER, SESSION, f"{number}", pieces(b"x" * 100))
-
-    answers = await asyncio.gather(*map(save, range(20)), return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, QuotaExceeded)]
-    assert [sum(isinstance(answer, FileRef) for answer in answers), len(refused)] == [10, 10]
-    assert {(error.broken, error.limit) for error in refused} == {("files_max", 10)}
-    assert len(await stores[0].listing(OWNER, SESSION)) == 10
-
-
-async def test_the_bytes_of_a_session_are_bounded_also_when_saved_at_once(open_store: OpenStore) -> None:
-    """No two writers can both take the last room."""
-    store = open_store(FileQuota(files_max=50, file_bytes_max=1000, session_bytes_max=2500))
-    saves = (store.save(OWNER, SESSION, f"{number}", pieces(b"x" * 600)) for number in range(8))
-    answers = await asyncio.gather(*saves, return_exceptions=True)
-    refused = [answer for answer in answers if isinstance(answer, QuotaExceeded)]
-    assert len(refused) == 4
-    assert {(error.broken, error.limit) for error in refused} == {("session_bytes_max", 2500)}
-
-
-async def test_a_file_too_long_is_stopped_on_its_way(open_store: OpenStore, objects: ObjectStore) -> None:
-    """Not first stored and then refused; the limit is named."""
-    store = open_store(FileQuota(files_max=5, file_bytes_max=2 * MIB, session_bytes_max=9 * MIB))
-    taken = []
-
-    async def endless() -> AsyncIterator[bytes]:
-        while True:
-            taken.append(MIB)
-            yield b"x" * MIB
-
-    with pytest.raises(QuotaExceeded, match="at most 2 MiB long") as refused:
-        await store.save(OWNER, SESSION, "x", endless())
-    assert (refused.value.broken, refused.value.limit, len(taken)) == ("file_bytes_max", 2 * MIB, 3)
-    assert await left_behind(objects) == []
-
-
-async def test_what_is_deleted_makes_room(open_store: OpenStore) -> None:
-    """In number and in bytes; an empty file counts as a file."""
-    store = open_store(FileQuota(files_max=2, file_bytes_max=100, session_bytes_max=100))
-    first = await store.save(OWNER, SESSION, "a", pieces(b"x" * 100))
-    empty = await store.save(OWNER, SESSION, "b", pieces())
-    with pytest.raises(QuotaExceeded, match="at most 2 files"):
-        await store.save(OWNER, SESSION, "c", pieces())
-    await store.delete(OWNER, SESSION, empty.id)
-    with pytest.raises(QuotaExceeded, match="100 bytes long together"):
-        await store.save(OWNER, SESSION, "c", pieces(b"x"))
-    await store.delete(OWNER, SESSION, first.id)
-    await store.save(OWNER, SESSION, "d", pieces(b"x" * 100))
-
-
-async def test_a_file_exactly_at_the_limit_is_kept(open_store: OpenStore) -> None:
-    """A limit is what may still be."""
-    store = open_store(FileQuota(files_max=1, file_bytes_max=100, session_bytes_max=100))
-    assert (await store.save(OWNER, SESSION, "a", pieces(b"x" * 100))).size_bytes == 100
 
 
 Use = Callable[[FileStore, FileRef], Awaitable[object]]

@@ -3,8 +3,6 @@
 import asyncio
 import os
 import stat
-import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -50,20 +48,6 @@ async def test_a_place_that_is_no_folder_is_unavailable(tmp_path: Path) -> None:
         await objects.put(KEY, pieces(b"x"))
     with pytest.raises(Unavailable, match="local folder of files cannot be used"):
         await objects.check()
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """Four MiB and no more."""
-    if os.geteuid() != 0:
-        pytest.skip("only root can mount a small file system")
-    folder = tmp_path / "small"
-    folder.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
-    if subprocess.run(command, capture_output=True, check=False).returncode != 0:
-        pytest.skip("this machine lets nobody mount a file system")
-    yield folder
-    subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a server may not have left yet
 
 
 async def test_a_full_disk_is_told_and_nothing_half_stays(small_disk: Path) -> None:
