@@ -1,12 +1,22 @@
 """One language on this host: its recipe with absolute paths, or a word on what is missing."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from sandboxes.languages import Recipe
 from sandboxes.protocol import LanguageStatus
+
+
+@dataclass(frozen=True, slots=True)
+class Prestart:
+    """How a runtime is started before its program comes; placeholders as in `Recipe`."""
+
+    command: tuple[str, ...]
+    script: str = ""
+    """A file of sandboxes/guest that it needs in the program folder, there with a dot before its name."""
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,6 +35,8 @@ class Toolchain:
     """Debian packages that provide what is missing."""
     note: str = ""
     """What would make it quicker, with the command; empty if nothing."""
+    prestart: Prestart | None = None
+    """How it is started ahead; None where that does not pay, or something is missing for it."""
 
     @property
     def code(self) -> str:
@@ -35,9 +47,9 @@ class Toolchain:
         """Say it in the words of the sandbox protocol."""
         return LanguageStatus(self.code, not self.missing, self.version, self.missing, warm)
 
-    def fingerprint(self) -> str:
-        """Return a name for exactly these tools with this recipe, for caches that fit no others."""
-        known = [repr(self.recipe.build)]
+    def fingerprint(self, more: str = "") -> str:
+        """Return a name for exactly these tools with this recipe, and `more`, for caches."""
+        known = [repr(self.recipe.build), more] if more else [repr(self.recipe.build)]
         for path in self.paths.values():
             real = Path(path).resolve()
             known.append(f"{real} {real.stat().st_size} {real.stat().st_mtime_ns}")

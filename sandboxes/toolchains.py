@@ -18,6 +18,7 @@ from pathlib import Path
 from infra.system_packages import install_command
 from sandboxes.guest_environment import guest_folder, use_guest
 from sandboxes.languages import RECIPES, Recipe
+from sandboxes.prestart import with_prestart
 from sandboxes.reach import is_reachable
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchain_fitting import fit
@@ -38,7 +39,8 @@ def find_toolchains(uid: int, caches: Path, folders: Sequence[str] | None = None
     """
     found = find_tools(uid, folders)
     guest = guest_folder(found["py"], caches)
-    adapted = {code: use_caches(fit(each), caches) for code, each in found.items() if not each.missing}
+    here = {code: each for code, each in found.items() if not each.missing}
+    adapted = {code: use_caches(with_prestart(fit(each)), caches) for code, each in here.items()}
     if guest.is_dir():
         adapted |= {code: use_guest(adapted[code], guest) for code in ("py", "bash") if code in adapted}
     return {**found, **adapted}

@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from pathlib import Path
 from infra.built_folder import built_folder
 from infra.errors import Misconfigured
 from sandboxes.languages import JAVAC_JVM
+from sandboxes.prestart import JAVA_WAITER, java_prestart
 from sandboxes.toolchain import Toolchain, with_binds, with_env, with_flags
 
 Make = Callable[[Toolchain, Path], None]
@@ -30,11 +32,14 @@ class WarmCache:
     use: Use
     gain: str
     """What is slow without it, for `doctor`."""
+    made_of: tuple[Path, ...] = ()
+    """Files of ours that are in it: when they change, so does its name."""
 
 
 def cache_of(toolchain: Toolchain, caches: Path) -> Path:
     """Return the folder of this toolchain's cache, whether it exists or not."""
-    return caches / f"{toolchain.code}-{toolchain.version}-{toolchain.fingerprint()}"
+    ours = "".join(path.read_text() for path in WARM_CACHES[toolchain.code].made_of)
+    return caches / f"{toolchain.code}-{toolchain.version}-{toolchain.fingerprint(ours)}"
 
 
 def use_caches(toolchain: Toolchain, caches: Path) -> Toolchain:
@@ -113,22 +118,33 @@ public class WarmUp {
 
 
 def _make_java(toolchain: Toolchain, folder: Path) -> None:
-    """Keep the classes that javac loads as a dynamic archive (JEP 350)."""
+    """Keep the classes that javac loads as a dynamic archive (JEP 350), and the waiter beside them."""
     javac = shutil.which(toolchain.paths["javac"]) or "javac"
     with tempfile.TemporaryDirectory() as scratch:
         source = Path(scratch, "WarmUp.java")
         source.write_text(_JAVA_WARM_UP)
         archive = f"-J-XX:ArchiveClassesAtExit={folder}/javac.jsa"
         _call([javac, *(f"-J{flag}" for flag in JAVAC_JVM), archive, str(source)], {}, Path(scratch))
+        _make_java_waiter(javac, folder, Path(scratch))
+
+
+def _make_java_waiter(javac: str, folder: Path, scratch: Path) -> None:
+    _call([javac, "-d", str(scratch / "classes"), str(JAVA_WAITER)], {}, scratch)
+    with zipfile.ZipFile(folder / "waiter.jar", "w") as jar:
+        for path in sorted((scratch / "classes").rglob("*.class")):
+            jar.write(path, path.relative_to(scratch / "classes"))
 
 
 def _use_java(toolchain: Toolchain, folder: str) -> Toolchain:
     # Silent: a virtual machine that finds the archive unfit goes on without, and need not tell the user.
-    return with_flags(toolchain, [f"-J-XX:SharedArchiveFile={folder}/javac.jsa", "-J-Xlog:disable"])
+    quick = with_flags(toolchain, [f"-J-XX:SharedArchiveFile={folder}/javac.jsa", "-J-Xlog:disable"])
+    return replace(quick, prestart=java_prestart(toolchain.recipe.run, folder))
 
 
 WARM_CACHES: Mapping[str, WarmCache] = {
     "go": WarmCache(_make_go, _use_go, "each build compiles Go's standard library first, many seconds"),
     "cpp": WarmCache(_make_cpp, _use_cpp, "each build parses the standard headers, three times as slow"),
-    "java": WarmCache(_make_java, _use_java, "javac starts without an archive of its classes"),
+    "java": WarmCache(
+        _make_java, _use_java, "javac starts without an archive of its classes", (JAVA_WAITER,)
+    ),
 }

@@ -2,10 +2,13 @@ package millrace.guest;
 
 import java.io.IOException;
 import java.io.OutputStream;
-import java.io.PrintStream;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
 import java.lang.invoke.MethodType;
+import java.lang.invoke.WrongMethodTypeException;
+import java.lang.reflect.Method;
+import java.net.URL;
+import java.net.URLClassLoader;
 import java.net.URLDecoder;
 import java.nio.charset.StandardCharsets;
 import java.nio.file.Files;
@@ -41,7 +44,7 @@ public final class Waiter {
             word.write("built\n".getBytes());
         }
         System.setProperty("java.class.path", folder.toString());
-        run(order.main().get(0), order.arg().toArray(new String[0]));
+        run(folder, order.main().get(0), order.arg().toArray(new String[0]));
     }
 
     private static Order read(Path path) throws IOException {
@@ -63,13 +66,12 @@ public final class Waiter {
         return command.stream().skip(1).filter(word -> !word.startsWith("-J")).toArray(String[]::new);
     }
 
-    private static void run(String name, String[] arguments) throws Throwable {
+    private static void run(Path folder, String name, String[] arguments) throws Throwable {
         MethodHandle main;
         try {
             main = mainOf(Class.forName(name, false, ClassLoader.getSystemClassLoader()));
-        } catch (ReflectiveOperationException error) {
-            System.err.println("Error: no public static void main(String[]) found in class " + name);
-            System.exit(1);
+        } catch (ReflectiveOperationException | LinkageError | WrongMethodTypeException unusual) {
+            runApart(folder, name, arguments);
             return;
         }
         try {
@@ -80,8 +82,16 @@ public final class Waiter {
         }
     }
 
+    /** What is no classic main method, or none at all, is for Java's own launcher to run or to explain. */
+    private static void runApart(Path folder, String name, String[] arguments) throws Exception {
+        String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
+        List<String> command = new ArrayList<>(List.of(java, "-cp", folder.toString(), name));
+        command.addAll(List.of(arguments));
+        System.exit(new ProcessBuilder(command).inheritIO().start().waitFor());
+    }
+
     private static MethodHandle mainOf(Class<?> type) throws ReflectiveOperationException {
-        var method = type.getMethod("main", String[].class);
+        Method method = type.getMethod("main", String[].class);
         method.setAccessible(true); // the class itself need not be public
         MethodHandle main = MethodHandles.lookup().unreflect(method);
         return main.asType(MethodType.methodType(void.class, String[].class));
@@ -103,7 +113,7 @@ public final class Waiter {
         Path source = folder.resolve("WarmUp.java");
         Files.writeString(source, WARM_UP);
         JAVAC.run(null, null, null, "-proc:none", "-d", folder.toString(), source.toString());
-        try (var loader = new java.net.URLClassLoader(new java.net.URL[] {folder.toUri().toURL()})) {
+        try (URLClassLoader loader = new URLClassLoader(new URL[] {folder.toUri().toURL()})) {
             MethodHandle main = mainOf(loader.loadClass("WarmUp"));
             main.invokeExact(new String[] {});
         }

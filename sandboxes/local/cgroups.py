@@ -51,6 +51,9 @@ class Group(Protocol):
     def join(self, pid: int) -> None:
         """Move a process in; what it starts from now on is in too. Raises OSError."""
 
+    def limit(self, limits: GroupLimits) -> None:
+        """Set other limits. Raises OSError, also where more memory is in use than it may have."""
+
     def lift_cpu_quota(self) -> None:
         """Let it run freely: a throttled process dies slowly."""
 

@@ -53,11 +53,17 @@ class _GroupV1:
         for folder in self._folders.values():
             with contextlib.suppress(FileExistsError):
                 folder.mkdir()
-        memory, pids, cpu = (self._folders[name] for name in ("memory", "pids", "cpu"))
-        (memory / "memory.limit_in_bytes").write_text(str(limits.memory_bytes_max))
         # without swap accounting there is no memsw file: then forbid swapping as far as possible
-        write_if_there(memory / "memory.memsw.limit_in_bytes", limits.memory_bytes_max)
-        write_if_there(memory / "memory.swappiness", 0)
+        write_if_there(self._folders["memory"] / "memory.swappiness", 0)
+        self.limit(limits)
+
+    def limit(self, limits: GroupLimits) -> None:
+        memory, pids, cpu = (self._folders[name] for name in ("memory", "pids", "cpu"))
+        bounds = [memory / "memory.limit_in_bytes", memory / "memory.memsw.limit_in_bytes"]
+        if limits.memory_bytes_max > read_count(bounds[0]):
+            bounds.reverse()  # the second must never be below the first
+        for bound in bounds:
+            write_if_there(bound, limits.memory_bytes_max)
         (pids / "pids.max").write_text(str(limits.pids_max + INIT_PROCESSES))
         quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
         (cpu / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))

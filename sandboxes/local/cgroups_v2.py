@@ -1,5 +1,6 @@
 """Control groups of version 2: one hierarchy, one folder of ours in it."""
 
+import errno
 import os
 from collections.abc import Iterable
 from contextlib import suppress
@@ -69,8 +70,13 @@ class _GroupV2:
 
     def set_up(self, limits: GroupLimits) -> None:
         self._folder.mkdir()
-        self._write("memory.max", limits.memory_bytes_max)
         write_if_there(self._folder / "memory.swap.max", 0)
+        self.limit(limits)
+
+    def limit(self, limits: GroupLimits) -> None:
+        if read_count(self._folder / "memory.current") > limits.memory_bytes_max:
+            raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))  # the kernel would kill
+        self._write("memory.max", limits.memory_bytes_max)
         self._write("pids.max", limits.pids_max + INIT_PROCESSES)
         quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
         self._write("cpu.max", f"{quota} {CPU_PERIOD_US}")

@@ -1,6 +1,7 @@
 """What an operator may say about sandboxes on this machine."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 MIB = 1024 * 1024
 
@@ -24,6 +25,8 @@ class LocalConfig:
     """Children of a warm Python that wait ready; 0 starts every Python cold."""
     warm_heavy: int = 1
     """Those with the data libraries imported, where the guest has them."""
+    prestarted: Mapping[str, int] = field(default_factory=dict)
+    """For each language how many runtimes wait that were started ahead; where none does, it starts cold."""
     start_timeout_s: float = 20.0
     """How long a sandbox may take to stand; longer is a failure of the host."""
     host_paths: tuple[str, ...] = ()

@@ -44,6 +44,10 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     over_memory: bool
 
 
+class _Limited(msgspec.Struct, frozen=True, kw_only=True):
+    limited: float | None
+
+
 class _Failed(msgspec.Struct, frozen=True, kw_only=True):
     failed: str
 
@@ -64,6 +68,7 @@ class Control:
         self._loop = asyncio.get_running_loop()
         self._received = b""
         self._waiter: asyncio.Future[Ended] | None = None
+        self._limited: asyncio.Future[float] | None = None
         self._gone = False
         self._sending = False
         self._kill_when_sent = False
@@ -111,6 +116,18 @@ class Control:
         with suppress(OSError):
             self._socket.send(self._packed({"do": "kill"}))
 
+    def limit(self, limits: dict[str, Any]) -> asyncio.Future[float]:
+        """Put the command that runs under other limits; the future tells the CPU seconds it has used.
+
+        The future raises `SandboxFailed` if that cannot be.
+        """
+        self._limited = self._loop.create_future()
+        try:
+            self._socket.send(self._packed({"do": "limit"} | limits))
+        except OSError as error:
+            self._limited.set_exception(SandboxFailed(f"The sandbox takes no orders: {error.strerror}."))
+        return self._limited
+
     def close(self) -> None:
         """Hang up; process 1 ends itself."""
         self._end()
@@ -147,13 +164,25 @@ class Control:
         except msgspec.DecodeError:
             self._end()
             return
-        self._settle(message)
+        if isinstance(message, _Limited):
+            self._settle_limits(message.limited)
+        else:
+            self._settle(message)
 
     def _end(self) -> None:
         if not self._gone:
             self._gone = True
             self._loop.remove_reader(self._socket)
+            self._settle_limits(None)
             self._settle(SandboxFailed("Process 1 of the sandbox is gone."))
+
+    def _settle_limits(self, cpu_s: float | None) -> None:
+        if self._limited is None or self._limited.done():
+            return
+        if cpu_s is None:
+            self._limited.set_exception(SandboxFailed("The sandbox cannot be limited."))
+        else:
+            self._limited.set_result(cpu_s)
 
     def _settle(self, result: Ended | SandboxFailed) -> None:
         waiter = self._waiter
@@ -178,11 +207,12 @@ def _wake(waiter: "asyncio.Future[None]") -> None:
         waiter.set_result(None)
 
 
-def _decode(line: bytes) -> Ended | SandboxFailed:
-    try:
+def _decode(line: bytes) -> Ended | _Limited | SandboxFailed:
+    with suppress(msgspec.ValidationError):
         return msgspec.json.decode(line, type=Ended)
-    except msgspec.ValidationError:
-        return SandboxFailed(f"The sandbox cannot start {msgspec.json.decode(line, type=_Failed).failed}.")
+    with suppress(msgspec.ValidationError):
+        return msgspec.json.decode(line, type=_Limited)
+    return SandboxFailed(f"The sandbox cannot start {msgspec.json.decode(line, type=_Failed).failed}.")
 
 
 def _unpack(ancillary: Sequence[tuple[int, int, bytes]]) -> tuple[int, list[int]]:

@@ -5,10 +5,11 @@ and imports little: its start is part of every cold execution. It trusts the ser
 the service in turn believes it nothing that could harm anybody but this one execution.
 
 Control socket: the service sends orders, each a length (four bytes, big-endian) and a marshalled dict:
-`start`, with stdin, stdout and stderr beside it as descriptors, or `kill`. We say hello with two directory
-descriptors (working directory, program folder), then for every `start` one ending, a line of JSON. Nothing
-outlives the command: whatever it left behind is killed before its ending is told. When the service is gone
-the socket closes, we end, and the kernel kills all that is left in this pid namespace.
+`start`, with stdin, stdout and stderr beside it as descriptors, `limit` (what runs), or `kill`. We say hello
+with two directory descriptors (working directory, program folder), then for every `start` one ending and for
+every `limit` one answer, lines of JSON. Nothing outlives the command: whatever it left behind is killed
+before its ending is told. When the service is gone the socket closes, we end, and the kernel kills all that
+is left in this pid namespace.
 """
 
 # json, ctypes, signal, typing and pathlib each take longer to import than all of this takes to run
@@ -117,14 +118,32 @@ class Init:
         if order["do"] == "kill":
             kill_all()
             return
-        stdio, self.fds = self.fds[:3], self.fds[3:]
         self.memory.bytes_max = order["memory_watch_bytes"]
+        if order["do"] == "limit":
+            self.limit(order["rlimits"])
+            return
+        stdio, self.fds = self.fds[:3], self.fds[3:]
         try:
             self.main = start(order, stdio)
         except OSError as error:
             self.say(f'{{"failed": "the command: {os.strerror(error.errno or 0)}"}}')
         for fd in stdio:
             os.close(fd)
+
+    def limit(self, rlimits: "dict[str, int]") -> None:
+        """Put all that runs under other limits; answer with what CPU time it has used, or null."""
+        ticks = 0
+        try:
+            for pid in processes():
+                for name, value in rlimits.items():
+                    limit_to(getattr(resource, "RLIMIT_" + name), value, int(pid))
+                with open(f"/proc/{pid}/stat") as file:
+                    fields = file.read().rpartition(")")[2].split()
+                ticks += int(fields[11]) + int(fields[12])
+        except OSError:
+            self.say('{"limited": null}')
+            return
+        self.say(f'{{"limited": {ticks / os.sysconf("SC_CLK_TCK")}}}')
 
     def reap(self) -> None:
         """Bury the dead; if the command is among them, end all it left and report."""
@@ -194,12 +213,12 @@ def become(order: "dict[str, Any]", stdio: list[int]) -> "NoReturn":
     os.execvpe(order["argv"][0], order["argv"], order["env"])
 
 
-def limit_to(kind: int, value: int) -> None:
-    """Set a resource limit for good, or leave the host's where that is lower."""
-    _, hard = resource.getrlimit(kind)
+def limit_to(kind: int, value: int, pid: int = 0) -> None:
+    """Set a resource limit (ours by default) for good, or leave the host's where that is lower."""
+    _, hard = resource.prlimit(pid, kind)
     if hard != resource.RLIM_INFINITY:
         value = min(value, hard)
-    resource.setrlimit(kind, (value, value))
+    resource.prlimit(pid, kind, (value, value))
 
 
 def prefer_as_victim() -> None:

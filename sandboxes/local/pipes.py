@@ -1,8 +1,18 @@
 """The three pipes of one command."""
 
 import os
+from dataclasses import dataclass
 
 from sandboxes.protocol import SandboxFailed
+
+
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """Ours; whoever gets them closes them. `stdin` is -1 where nothing is read."""
+
+    stdin: int
+    stdout: int
+    stderr: int
 
 
 class Pipes:
@@ -10,19 +20,20 @@ class Pipes:
 
     def __init__(self, *, with_stdin: bool) -> None:
         self._open: list[int] = []
-        self.stdin = -1
+        stdin = -1
         try:
             if with_stdin:
-                their_stdin, self.stdin = self._pipe()
+                their_stdin, stdin = self._pipe()
             else:
                 their_stdin = os.open("/dev/null", os.O_RDONLY | os.O_CLOEXEC)
                 self._open.append(their_stdin)
-            self.stdout, their_stdout = self._pipe()
-            self.stderr, their_stderr = self._pipe()
+            stdout, their_stdout = self._pipe()
+            stderr, their_stderr = self._pipe()
         except OSError as error:
             for fd in self._open:
                 os.close(fd)
             raise SandboxFailed(f"No pipes can be made: {error.strerror}.") from error
+        self.ours = Ends(stdin, stdout, stderr)
         self.theirs = [their_stdin, their_stdout, their_stderr]
 
     def hand_over(self) -> None:

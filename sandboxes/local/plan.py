@@ -1,13 +1,14 @@
 """From a recipe and a program to the commands that process 1 shall start, each with its limits."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from sandboxes.languages import Recipe, Steps
 from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER
 from sandboxes.local.cgroups import INIT_PROCESSES
 from sandboxes.protocol import Program
+from sandboxes.toolchain import Prestart
 from schemas.events import Stage
 from schemas.limits import SandboxLimits
 
@@ -47,8 +48,38 @@ def commands(recipe: Recipe, steps: Steps, program: Program, timeout_s: float, p
     return [*build, run]
 
 
+def command_ahead(prestart: Prestart, recipe: Recipe, path: str) -> Command:
+    """Return the command that starts a runtime before its program comes."""
+    steps = replace(recipe, run=prestart.command, env={**recipe.env, **prestart.env}).steps(
+        "", PROGRAM_FOLDER
+    )
+    (*_, command) = commands(recipe, steps, Program(""), 0.0, path)
+    return command
+
+
 def order(command: Command, limits: SandboxLimits, disk_bytes_max: int, *, grouped: bool) -> dict[str, Any]:
     """Return the order for process 1. `grouped`: a control group limits memory and processes already."""
+    return {
+        "argv": list(command.argv),
+        "env": command.env,
+        "cwd": command.folder,
+        **limiting(limits, disk_bytes_max, grouped=grouped),
+    }
+
+
+def order_ahead(command: Command) -> dict[str, Any]:
+    """Return the order to start a runtime ahead, without limits: one may be lowered later, never raised."""
+    return {
+        "argv": list(command.argv),
+        "env": command.env,
+        "cwd": command.folder,
+        "rlimits": {},
+        "memory_watch_bytes": 0,
+    }
+
+
+def limiting(limits: SandboxLimits, disk_bytes_max: int, *, grouped: bool) -> dict[str, Any]:
+    """Return the part of an order that limits: each process, by the names of getrlimit(2), and the memory."""
     rlimits = {
         "CORE": 0,
         "NOFILE": limits.open_files_max,
@@ -59,13 +90,7 @@ def order(command: Command, limits: SandboxLimits, disk_bytes_max: int, *, group
         # counted for each user namespace, so for this sandbox alone; process 1 is in it
         rlimits["NPROC"] = limits.pids_max + INIT_PROCESSES
         rlimits["DATA"] = max(limits.memory_bytes_max * _DATA_FACTOR, _DATA_BYTES_MIN)
-    return {
-        "argv": list(command.argv),
-        "env": command.env,
-        "cwd": command.folder,
-        "rlimits": rlimits,
-        "memory_watch_bytes": 0 if grouped else limits.memory_bytes_max,
-    }
+    return {"rlimits": rlimits, "memory_watch_bytes": 0 if grouped else limits.memory_bytes_max}
 
 
 def _environment(path: str) -> dict[str, str]:

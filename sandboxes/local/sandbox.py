@@ -5,7 +5,7 @@ import errno
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from infra.errors import RequestRefused
 from sandboxes.languages import Recipe
@@ -16,8 +16,9 @@ from sandboxes.local.changes import compare
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.control import Ended
 from sandboxes.local.launch import Guest
-from sandboxes.local.pipes import Pipes
+from sandboxes.local.pipes import Ends, Pipes
 from sandboxes.local.plan import Command, commands, order
+from sandboxes.local.prestarted import Prestarted
 from sandboxes.local.pump import OutputBudget, Pump
 from sandboxes.local.stdin import Stdin
 from sandboxes.local.verdict import Circumstances, StopReason, Verdict, judge, size
@@ -42,6 +43,10 @@ class Parts:
     """Done once the guest is in the group."""
     uid: int
     """The user who owns its files, as the host counts."""
+    ahead: Prestarted | None = None
+    """The runtime that waits in it already."""
+    cpu_s_before: float = 0.0
+    """What it has used until now."""
 
 
 class LocalSandbox:
@@ -62,7 +67,10 @@ class LocalSandbox:
         self._group = parts.group
         self._joined = parts.joined
         self._uid = parts.uid
+        self._ahead = parts.ahead
+        self._cpu_s_before = parts.cpu_s_before
         self._recipe = recipe
+        self.language = recipe.code
         self._limits = limits
         self._config = config
         self._loop = asyncio.get_running_loop()
@@ -148,6 +156,8 @@ class LocalSandbox:
         self._before = await asyncio.to_thread(files.find_files, self._guest.data_fd)
         self._stdin.prepend(program.stdin, eof=not program.keep_stdin_open)
         await self._limited()
+        if self._ahead and not await self._ahead.accept(steps, program):
+            self._ahead = None
         return commands(self._recipe, steps, program, self._limits.timeout_s, self._config.path)
 
     async def _limited(self) -> None:
@@ -162,15 +172,10 @@ class LocalSandbox:
     async def _run_command(self, command: Command) -> AsyncGenerator[OutputFrame, None]:
         """Run one command to its end; yields what it writes."""
         self._ended = None
-        start = order(command, self._limits, self._config.disk_bytes_max, grouped=self._group is not None)
-        pipes = Pipes(with_stdin=command.stage == "run")
-        try:
-            ended = await self._guest.control.start(start, pipes.theirs)
-        finally:
-            pipes.hand_over()
+        ends, ended = self._ahead.begin(command.stage) if self._ahead else await self._start(command)
         if command.stage == "run":
-            self._stdin.open(pipes.stdin)
-        pump = Pump(pipes.stdout, pipes.stderr, self._budget)
+            self._stdin.open(ends.stdin)
+        pump = Pump(ends.stdout, ends.stderr, self._budget)
         began = self._stage_began.setdefault(command.stage, self._loop.time())
         timer = self._loop.call_at(began + command.timeout_s, self._stop, "timed_out")
         try:
@@ -184,6 +189,15 @@ class LocalSandbox:
             timer.cancel()
             pump.close()
             ended.add_done_callback(_forget)
+
+    async def _start(self, command: Command) -> "tuple[Ends, asyncio.Future[Ended]]":
+        """Have process 1 start a command; returns our ends of its pipes, and its end."""
+        start = order(command, self._limits, self._config.disk_bytes_max, grouped=self._group is not None)
+        pipes = Pipes(with_stdin=command.stage == "run")
+        try:
+            return pipes.ours, await self._guest.control.start(start, pipes.theirs)
+        finally:
+            pipes.hand_over()
 
     async def _ending(self, ended: "asyncio.Future[Ended]") -> Ended | None:
         """Wait for the command's end; None if process 1 went with it and we know why."""
@@ -206,6 +220,10 @@ class LocalSandbox:
 
     def _usage(self) -> GroupUsage:
         """Return what all processes used: the group's account, or what process 1 added up."""
+        usage = self._usage_of_all()
+        return replace(usage, cpu_s=max(0.0, usage.cpu_s - self._cpu_s_before))
+
+    def _usage_of_all(self) -> GroupUsage:
         if self._group:
             return self._group.usage()
         ended = self._ended or Ended(status=9, cpu_s=0.0, memory_bytes_peak=0, over_memory=False)
@@ -265,6 +283,8 @@ class LocalSandbox:
         if not self._joined.cancelled():
             self._joined.exception()  # told by `run`, if it came to that
         await self._guest.close()
+        if self._ahead:
+            self._ahead.close()
         if self._group:
             await asyncio.to_thread(self._group.remove)
         self._on_close(self)

@@ -12,6 +12,7 @@ from infra.errors import Misconfigured
 from sandboxes.local.cgroups import Group, Hierarchy, new_name, sweep
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Guest, Launcher, compile_init
+from sandboxes.local.prestarted_pool import PrestartedPool, Starter
 from sandboxes.local.sandbox import LocalSandbox, Parts
 from sandboxes.local.tiers import Host, find_bwrap, probe
 from sandboxes.local.warm import WarmPython, group_limits
@@ -41,6 +42,7 @@ class LocalSandboxes:
         self._turn = itertools.count()
         self._warm: WarmPython | None = None
         self._warm_note: tuple[str, ...] = ()
+        self._prestarted: PrestartedPool | None = None
 
     async def start(self) -> None:
         """Find bubblewrap, languages and tier; clear what a dead predecessor left."""
@@ -68,6 +70,14 @@ class LocalSandboxes:
         if self._host.hierarchy:
             await asyncio.to_thread(sweep, self._host.hierarchy)
             await self._warm_up(self._host.hierarchy, python)
+        self._prestart(self._host)
+
+    def _prestart(self, host: Host) -> None:
+        """Begin to start runtimes ahead, in the background."""
+        starter = Starter(host.launcher, host.hierarchy, self._config, self._next_uid)
+        sizes = self._config.prestarted if host.launcher.proc else {}
+        self._prestarted = PrestartedPool(starter, self._toolchains, sizes)
+        self._prestarted.start()
 
     async def _warm_up(self, hierarchy: Hierarchy, python: Toolchain) -> None:
         """Keep Pythons warm. Where that cannot be, each starts cold, and a note says so."""
@@ -91,7 +101,7 @@ class LocalSandboxes:
         uid = self._next_uid()
         limits = _with_factor(spec.limits, toolchain.recipe.memory_factor)
         if parts := await self._take_warm(spec, limits):
-            return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._live.discard))
+            return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._ended))
         grouping = asyncio.ensure_future(asyncio.to_thread(_make_group, host, limits))
         try:
             guest = await host.launcher.launch(uid=uid, network=spec.network, host_paths=toolchain.binds)
@@ -101,12 +111,29 @@ class LocalSandboxes:
         return await self._assemble(guest, grouping, toolchain, limits, uid)
 
     async def _take_warm(self, spec: SandboxSpec, limits: SandboxLimits) -> Parts | None:
-        if self._warm is None or spec.language != "py" or spec.network:
+        if spec.network:
+            return None
+        if spec.language != "py":
+            return await self._take_prestarted(spec.language, limits)
+        if self._warm is None:
             return None
         guest = await self._warm.take(spec.code, group_limits(limits))
         if guest is None:
             return None
         return Parts(guest=guest.child, group=guest.group, joined=_join(None, 0), uid=guest.uid)
+
+    async def _take_prestarted(self, language: str, limits: SandboxLimits) -> Parts | None:
+        taken = await self._prestarted.take(language, limits) if self._prestarted else None
+        if taken is None:
+            return None
+        return Parts(
+            guest=taken.runtime.guest,
+            group=taken.group,
+            joined=_join(None, 0),
+            uid=taken.runtime.uid,
+            ahead=taken.runtime,
+            cpu_s_before=taken.cpu_s_before,
+        )
 
     async def _assemble(
         self,
@@ -125,11 +152,16 @@ class LocalSandboxes:
                 raise SandboxUnavailable(f"No control group can be made: {error.strerror}.") from error
             raise
         parts = Parts(guest=guest, group=group, joined=_join(group, guest.pid), uid=uid or 0)
-        return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._live.discard))
+        return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._ended))
 
     def _keep(self, sandbox: LocalSandbox) -> LocalSandbox:
         self._live.add(sandbox)
         return sandbox
+
+    def _ended(self, sandbox: LocalSandbox) -> None:
+        self._live.discard(sandbox)
+        if self._prestarted:
+            self._prestarted.refill(sandbox.language)
 
     def info(self) -> SandboxesInfo:
         """Say what runs here."""
@@ -139,15 +171,22 @@ class LocalSandboxes:
             kind="local",
             tier=host.tier if host else None,
             languages=[
-                toolchain.status(self._warm.ready if self._warm and toolchain.code == "py" else 0)
-                for toolchain in self._toolchains.values()
+                toolchain.status(self._waiting(toolchain.code)) for toolchain in self._toolchains.values()
             ],
             notes=[*(host.notes if host else ()), *self._warm_note, *notes],
         )
 
+    def _waiting(self, language: str) -> int:
+        if language == "py":
+            return self._warm.ready if self._warm else 0
+        return self._prestarted.ready(language) if self._prestarted else 0
+
     async def close(self) -> None:
         """Destroy every sandbox."""
         self._host = None
+        if self._prestarted:
+            await self._prestarted.close()
+            self._prestarted = None
         await asyncio.gather(*(sandbox.close() for sandbox in list(self._live)))
         if self._warm:
             await self._warm.close()

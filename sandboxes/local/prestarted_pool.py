@@ -1,0 +1,192 @@
+"""Runtimes kept ready, for each language as many as wanted, each in a sandbox and a control group of its own.
+
+One is taken once and never comes back; another is started when its execution is over, or at once where few
+are left, and never two at the same time: starting costs more CPU than most programs.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+
+import msgspec
+
+from sandboxes.local.cgroups import Group, Hierarchy, new_name
+from sandboxes.local.config import LocalConfig
+from sandboxes.local.launch import Launcher
+from sandboxes.local.plan import command_ahead, limiting, order_ahead
+from sandboxes.local.prestarted import Prestarted
+from sandboxes.local.warm import group_limits
+from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+from sandboxes.toolchain import Toolchain
+from schemas.limits import SandboxLimits
+
+_RETRY_S_FIRST, _RETRY_S_MAX = 1.0, 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A waiting runtime with its group, both within the limits of an execution."""
+
+    runtime: Prestarted
+    group: Group | None
+    cpu_s_before: float
+    """What it used until now."""
+
+    async def close(self) -> None:
+        """End it and everything of it."""
+        await self.runtime.guest.close()
+        self.runtime.close()
+        if self.group:
+            await asyncio.to_thread(self.group.remove)
+
+
+@dataclass(frozen=True, slots=True)
+class Starter:
+    """Starts one runtime ahead."""
+
+    launcher: Launcher
+    hierarchy: Hierarchy | None
+    config: LocalConfig
+    next_uid: Callable[[], int | None]
+
+    async def start(self, toolchain: Toolchain, limits: SandboxLimits) -> Taken:
+        """Start one, and wait until it is ready. Raises SandboxFailed, SandboxUnavailable, OSError."""
+        uid = self.next_uid()
+        guest = await self.launcher.launch(uid=uid, network=False, host_paths=toolchain.binds)
+        try:
+            group = await asyncio.to_thread(self._enclose, guest.pid, limits)
+        except BaseException:
+            await guest.close()
+            raise
+        taken = Taken(Prestarted(guest, uid or 0), group, 0.0)
+        try:
+            await self._begin(taken.runtime, toolchain)
+        except BaseException:
+            await taken.close()
+            raise
+        return taken
+
+    async def restricted(self, taken: Taken, limits: SandboxLimits) -> Taken:
+        """Put it under the limits of an execution. Raises OSError, SandboxFailed: it needs more already."""
+        group = taken.group
+        order = limiting(limits, self.config.disk_bytes_max, grouped=group is not None)
+        limited = taken.runtime.guest.control.limit(order)
+        if group:
+            await asyncio.to_thread(group.limit, group_limits(limits))
+        used = await limited
+        return replace(taken, cpu_s_before=group.usage().cpu_s if group else used)
+
+    async def _begin(self, runtime: Prestarted, toolchain: Toolchain) -> None:
+        assert toolchain.prestart
+        start = order_ahead(command_ahead(toolchain.prestart, toolchain.recipe, self.config.path))
+        main = toolchain.recipe.file_name
+        await runtime.start(start, toolchain.prestart.script, main, self.config.start_timeout_s)
+
+    def _enclose(self, pid: int, limits: SandboxLimits) -> Group | None:
+        if self.hierarchy is None:
+            return None
+        group = self.hierarchy.make(new_name(), group_limits(limits))
+        try:
+            group.join(pid)
+        except OSError:
+            group.remove()
+            raise
+        return group
+
+
+class PrestartedPool:
+    """Where waiting runtimes come from."""
+
+    def __init__(
+        self, starter: Starter, toolchains: Mapping[str, Toolchain], sizes: Mapping[str, int]
+    ) -> None:
+        self._starter = starter
+        one_at_a_time = asyncio.Lock()
+        self._shelves = {
+            code: _Shelf(starter, toolchains[code], size, one_at_a_time)
+            for code, size in sizes.items()
+            if size and not toolchains[code].missing and toolchains[code].prestart
+        }
+
+    def start(self) -> None:
+        """Begin to fill, in the background."""
+        for shelf in self._shelves.values():
+            shelf.start()
+
+    def ready(self, language: str) -> int:
+        """How many wait for this language now."""
+        shelf = self._shelves.get(language)
+        return len(shelf.waiting) if shelf else 0
+
+    async def take(self, language: str, limits: SandboxLimits) -> Taken | None:
+        """Take one that nobody has used; None if there is none within `limits`."""
+        shelf = self._shelves.get(language)
+        return await shelf.take(limits) if shelf else None
+
+    def refill(self, language: str) -> None:
+        """Say that an execution is over, so that there is time to start another."""
+        if shelf := self._shelves.get(language):
+            shelf.work.set()
+
+    async def close(self) -> None:
+        """End all that wait. Safe to call twice."""
+        await asyncio.gather(*(shelf.close() for shelf in self._shelves.values()))
+
+
+class _Shelf:
+    """The runtimes of one language."""
+
+    def __init__(self, starter: Starter, toolchain: Toolchain, size: int, turn: asyncio.Lock) -> None:
+        self.waiting: deque[Taken] = deque()
+        self.work = asyncio.Event()
+        self._starter = starter
+        self._toolchain = toolchain
+        self._size = size
+        self._turn = turn
+        self._usual = _with_start(SandboxLimits(), toolchain)
+        self._filling: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self.work.set()
+        self._filling = asyncio.get_running_loop().create_task(self._keep_full())
+
+    async def take(self, limits: SandboxLimits) -> Taken | None:
+        while self.waiting:
+            taken = self.waiting.popleft()
+            if 2 * len(self.waiting) < self._size:
+                self.work.set()
+            if taken.runtime.is_alive:
+                with suppress(OSError, SandboxFailed):
+                    return await self._starter.restricted(taken, limits)
+            await taken.close()
+        return None
+
+    async def close(self) -> None:
+        if self._filling:
+            self._filling.cancel()
+            await asyncio.wait([self._filling])
+        while self.waiting:
+            await self.waiting.popleft().close()
+
+    async def _keep_full(self) -> None:
+        pause = _RETRY_S_FIRST
+        while True:
+            await self.work.wait()
+            self.work.clear()
+            try:
+                while len(self.waiting) < self._size:
+                    async with self._turn:
+                        self.waiting.append(await self._starter.start(self._toolchain, self._usual))
+                pause = _RETRY_S_FIRST
+            except (SandboxFailed, SandboxUnavailable, OSError):
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, _RETRY_S_MAX)
+                self.work.set()
+
+
+def _with_start(limits: SandboxLimits, toolchain: Toolchain) -> SandboxLimits:
+    """Return `limits` as the runtime may use them while it starts: one core, so that it is not long."""
+    most = round(limits.memory_bytes_max * toolchain.recipe.memory_factor)
+    return msgspec.structs.replace(limits, memory_bytes_max=most, cpus=1.0)

@@ -1,0 +1,55 @@
+"""How a runtime is started before its program comes: one table of command lines.
+
+Each runtime has a hook that runs a file of ours first: node a module to require, PHP a file to prepend, R
+a user profile. That file (sandboxes/guest/waiter.*) waits for an order; then the runtime goes on to the main
+file of its command line, as it would have without. Java has no such hook; its waiter is a main class, kept
+in the warm cache, and runs the program's.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from sandboxes.toolchain import Prestart, Toolchain
+
+GUEST = Path(__file__).with_name("guest")
+JAVA_WAITER = GUEST / "Waiter.java"
+JAVA_WAITER_CLASS = "millrace.guest.Waiter"
+
+
+def with_prestart(toolchain: Toolchain) -> Toolchain:
+    """Return `toolchain` with what starts it ahead, where there is such a thing."""
+    how = _HOW.get(toolchain.code)
+    return replace(toolchain, prestart=how(toolchain)) if how else toolchain
+
+
+def java_prestart(run: Sequence[str], cache: str) -> Prestart:
+    """Return how Java is started ahead: `run` is its usual command, `cache` the folder of its warm cache."""
+    # the archive that javac uses; silent, for a machine that finds it unfit goes on without
+    flags = (f"-XX:SharedArchiveFile={cache}/javac.jsa", "-Xlog:disable")
+    path = f"{cache}/waiter.jar:{{program}}"
+    return Prestart((*run[: run.index("-cp")], *flags, "-cp", path, JAVA_WAITER_CLASS, "{program}"))
+
+
+def _node(toolchain: Toolchain) -> Prestart:
+    node, *rest = toolchain.recipe.run
+    return Prestart((node, "--require", "{program}/.waiter.js", *rest), "waiter.js")
+
+
+def _php(toolchain: Toolchain) -> Prestart:
+    php, *rest = toolchain.recipe.run
+    return Prestart((php, "-d", "auto_prepend_file={program}/.waiter.php", *rest), "waiter.php")
+
+
+_VANILLA = ("--no-save", "--no-environ", "--no-site-file", "--no-restore")
+"""`--vanilla` but for the user's profile, which is ours."""
+
+
+def _r(toolchain: Toolchain) -> Prestart:
+    command: list[str] = []
+    for word in toolchain.recipe.run:
+        command += _VANILLA if word == "--vanilla" else [word]
+    return Prestart(tuple(command), "waiter.R", {"R_PROFILE_USER": "{program}/.waiter.R"})
+
+
+_HOW: Mapping[str, Callable[[Toolchain], Prestart]] = {"js": _node, "ts": _node, "php": _php, "r": _r}
