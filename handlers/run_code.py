@@ -224,9 +224,7 @@ class RunCodeHandler:
 
     async def _conclude(self, execution: Execution, exit_: Exit, kept: Kept, started_at: datetime) -> None:
         now = self._now()
-        produced = [
-            FileProduced(execution_id=execution.id, seq=0, time=now, file=file) for file in kept.files
-        ]
+        produced = [FileProduced(execution_id=execution.id, seq=0, time=now, file=ref) for ref in kept.files]
         await execution.journal.finish(concluded(execution, exit_, kept, started_at, now), produced)
 
     async def _give_up(self, execution: Execution, outcome: Outcome, message: str) -> None:
