@@ -119,7 +119,7 @@ class Follower:
             raise LogGone(f"the log of {self._id} is gone")
         self._present = max(last, self._present)
         self._watched = True
-        self._ended = bool(finished) and last <= self._tail
+        self._ended = bool(finished) and last <= self._tail and not self._buffer
         return bool(last > self._tail)
 
 

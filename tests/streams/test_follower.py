@@ -1,15 +1,18 @@
 """A follower between its inbox and the log: whatever answers late, every event comes once."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from typing import Any, cast
+
+from redis import exceptions as redis_errors
 
 from infra.redis import RedisConfig
 from schemas.ids import ExecutionId
 from streams.protocol import LoggedEvent
-from streams.redis.following import Follower
+from streams.redis.following import Follower, Inbox
 from streams.redis.link import Link
 from streams.topology import Topology
-from tests.streams.helpers import types
+from tests.streams.helpers import killed, types
 
 JOB = ExecutionId("job-1")
 
@@ -85,6 +88,16 @@ async def test_news_that_overtakes_the_answer_of_the_watch_is_no_lost_log() -> N
     assert [event.seq for event in await collecting] == list(range(1, 10))
 
 
+async def test_an_end_that_overtakes_the_answer_of_the_watch_is_handed_on_first() -> None:
+    """A reader is done when it was given everything, not when everything is there."""
+    broker = SlowBroker()
+    follower, collecting = following(broker)
+    watch = await broker.next_question()
+    offer(follower, *range(1, 10))
+    watch.set_result([9, 1])
+    assert [event.seq for event in await collecting] == list(range(1, 10))
+
+
 async def test_news_that_overtakes_the_reading_of_the_log_comes_once() -> None:
     """What was read may be less than what was told meanwhile."""
     broker = SlowBroker()
@@ -131,3 +144,37 @@ async def test_repeated_and_overlapping_news_comes_once() -> None:
     for seqs in ((1,), (1, 2, 3), (2, 3), (3, 4), (4, 5, 6, 7, 8, 9), (9,)):
         offer(follower, *seqs)
     assert [event.seq for event in await collecting] == list(range(2, 10))
+
+
+async def test_an_inbox_that_was_away_makes_its_followers_look_into_the_log() -> None:
+    """It may have lost news meanwhile."""
+    broker = AwayOnce()
+    inbox = Inbox(cast("Link", broker), "edge")
+    async with inbox.follow(JOB, 0) as batches:
+        collecting = asyncio.create_task(_all_of(batches))
+        (await broker.next_question()).set_result([0, 0])
+        broker.comes_back.set()
+        (await broker.next_question()).set_result([9, 1])
+        (await broker.next_question()).set_result(log(*range(1, 10)))
+        assert len(await collecting) == 9
+    await killed(cast("asyncio.Task[None]", inbox._reader))
+
+
+class AwayOnce(SlowBroker):
+    """A broker that fails the first reading of the inbox, and is back when the test says so."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.comes_back = asyncio.Event()
+        self._failed = False
+
+    async def block(self, *_: object, seconds: float) -> None:
+        if not self._failed:
+            self._failed = True
+            raise redis_errors.ConnectionError("away")
+        await self.comes_back.wait()
+        await asyncio.sleep(seconds / 100)
+
+
+async def _all_of(batches: AsyncIterator[list[LoggedEvent]]) -> list[LoggedEvent]:
+    return [event async for batch in batches for event in batch]

@@ -7,6 +7,7 @@ import pytest
 
 from schemas.ids import ExecutionId
 from streams.redis import requests
+from streams.redis.scripts import SWEEP
 from tests.streams.conftest import RedisWorld
 from tests.streams.helpers import (
     command,
@@ -96,3 +97,14 @@ async def test_the_prefix_is_before_every_key(redis_world: RedisWorld) -> None:
     keys = [key async for key in redis_world.client.scan_iter(match=b"*" + prefix + b"*")]
     assert keys
     assert all(key.removeprefix(b"{").startswith(prefix + b"millrace:") for key in keys), keys
+
+
+async def test_a_silent_consumer_that_holds_an_entry_is_not_forgotten(redis_world: RedisWorld) -> None:
+    """Its pending entries would go with its name."""
+    dead, alive = await redis_world.transport(), await redis_world.transport()
+    await submit(dead, command())
+    await take(dead)
+    link = alive._link  # type: ignore[attr-defined]
+    await asyncio.sleep(0.02)
+    assert await link.run(SWEEP, [redis_world.names.requests], ["handlers", 1, ""]) == 0
+    assert (await alive.depth()).pending == 1
