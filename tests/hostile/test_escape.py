@@ -130,7 +130,8 @@ async def test_process_1_cannot_be_read_written_or_talked_for(attack: Attack) ->
         "    try: print('opened', name, os.read(os.open('/proc/1/' + name, flags), 10))\n"
         "    except OSError: pass\n"
         "for name in ('fd', 'root', 'cwd'):\n"
-        "    try: print('listed', name, os.listdir('/proc/1/' + name))\n"
+        "    try:\n"
+        "        for entry in os.listdir('/proc/1/' + name): print('listed', name, entry)\n"
         "    except OSError: pass\n"
     )
     assert (await attack(code)).stdout == b""
