@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from infra.errors import Unavailable
 from infra.objects import S3Config
 from infra.redis import RedisClient, RedisConfig
 from infra.stores.file_quota import FileQuota, QuotaExceeded
@@ -122,6 +123,26 @@ async def test_a_writer_whose_lease_ran_out_fails_rather_than_losing_bytes(
 
     with pytest.raises(Exception, match=r"removed|could not|took too long"):
         await store.save(OWNER, SESSION, "x", content())
+    assert await store.listing(OWNER, SESSION) == []
+    assert await left_behind(objects) == []
+
+
+async def test_a_writer_that_slept_before_its_commit_finds_its_place_gone(
+    store: FileStore, objects: ObjectStore, sweep: FileSweep, redis: RedisClient, redis_prefix: str
+) -> None:
+    """Its bytes were whole, but a sweep had every reason to take them: nothing may be listed for them."""
+    put = objects.put
+
+    async def put_then_sleep(key: str, chunks: AsyncIterator[bytes]) -> int:
+        size = await put(key, chunks)
+        (writing,) = await redis.keys(f"{redis_prefix}millrace:files:*:writing")
+        await redis.zadd(writing, {key.rpartition("/")[2]: 1})  # long ago
+        assert await sweep.once() == Swept(orphans=1)
+        return size
+
+    objects.put = put_then_sleep  # type: ignore[method-assign]
+    with pytest.raises(Unavailable, match="took too long"):
+        await store.save(OWNER, SESSION, "x", pieces(b"x"))
     assert await store.listing(OWNER, SESSION) == []
     assert await left_behind(objects) == []
 
