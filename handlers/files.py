@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from infra.errors import RequestRefused, Unavailable
 from infra.stores.files import FileStore
 from infra.stores.stored_file import FileAttributes, StoredFile
-from sandboxes.protocol import Sandbox
+from sandboxes.protocol import Sandbox, SandboxUnavailable
 from schemas.commands import RunCode
 from schemas.files import FileNotKept, FileOrigin, FileRef, InputFile
 from schemas.ids import SessionId, new_id
@@ -30,13 +30,22 @@ class ExecutionFiles:
         self._inputs: dict[str, StoredFile] = {}
 
     async def put(self, sandbox: Sandbox) -> None:
-        """Put the command's files into the sandbox. Raises `RequestRefused` for a reference to nothing."""
+        """Put the command's files into the sandbox.
+
+        Raises:
+            RequestRefused: a reference leads to nothing.
+            SandboxUnavailable: the store is away, so that no sandbox can be furnished.
+        """
         for index, file in enumerate(self._command.files):
             if file.is_inline:
                 await sandbox.put_file(file.name, _once(file.inline_bytes()))
-            else:
+                continue
+            try:
                 stored = self._inputs[file.name] = await self._find(file, index)
                 await sandbox.put_file(file.name, self._store.read(stored))
+            except Unavailable as away:
+                message = f"file {file.name!r} could not be read: {away.message}"
+                raise SandboxUnavailable(message, retry_after_s=away.retry_after_s) from away
 
     async def keep(self, sandbox: Sandbox) -> Kept:
         """Store what the run produced. What cannot be kept is said; the run stays good.

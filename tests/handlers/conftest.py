@@ -61,6 +61,8 @@ class MemoryFiles:
         return stored if stored and (stored.owner, stored.ref.session_id) == (owner, session_id) else None
 
     async def read(self, stored):
+        if self.away:
+            raise Unavailable("The store is away.")
         yield self.kept[stored.ref.id][1]
 
 

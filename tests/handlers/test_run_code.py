@@ -127,6 +127,17 @@ async def test_a_file_of_another_tenant_is_unknown(run):
     assert events[-1].outcome == "rejected" and "files[0]" not in stdout_of(events)
 
 
+async def test_a_store_that_is_away_when_an_input_is_read_ends_the_run_at_once(run, files):
+    """Nobody waits for a lease to run out; what came before is said."""
+    first = await run(Put("data.csv", "old"), session_id="s" * 21)
+    ref = first[-1].files[0]
+    files.away = True
+    put = InputFile(name="in.csv", session_id=ref.session_id, file_id=ref.id)
+    events = await run(Write("never"), files=[put])
+    assert (events[-1].outcome, events[-1].attempt) == ("lost", 0)
+    assert "in.csv" in events[-1].message and "away" in events[-1].message
+
+
 async def test_a_changed_input_is_an_output_that_says_where_it_comes_from(run):
     """A new file, in this session; the old one stays as it was."""
     first = await run(Put("data.csv", "old"), session_id="s" * 21)
