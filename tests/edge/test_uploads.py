@@ -2,6 +2,7 @@
 
 import asyncio
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -272,3 +273,35 @@ async def test_every_upload_is_a_session_of_its_own(house: Any) -> None:
     sent = form(("file", "a", b"x"))
     first, second = [(await house.client.post("/upload", **sent)).json() for _ in range(2)]
     assert first["session_id"] != second["session_id"]
+
+
+async def test_no_more_of_a_file_is_held_than_one_piece_off_the_network(
+    make_house: Any, file_store: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store has taken each piece before the next is read."""
+    house = await make_house(bounds=Bounds(files_bytes_max=1 << 30))
+    sent = taken = most = 0
+
+    async def pieces() -> Any:
+        nonlocal sent, most
+        yield form(("file", "a", b""))["content"].removesuffix(b"\r\n--B--\r\n")
+        for _ in range(100):
+            sent += 65536
+            most = max(most, sent - taken)
+            yield b"x" * 65536
+        yield b"\r\n--B--\r\n"
+
+    async def take(_: str, content: Any) -> int:
+        nonlocal taken
+        async for chunk in content:
+            taken += len(chunk)
+        return taken
+
+    monkeypatch.setattr(file_store.objects, "put", take)
+    monkeypatch.setattr(file_store.records, "quota", replace(file_store.records.quota, **UNBOUNDED))
+    answer = await house.client.post("/upload", content=pieces(), headers=form()["headers"])
+    assert (answer.status_code, taken) == (200, 100 * 65536)
+    assert most <= 2 * 65536
+
+
+UNBOUNDED = {"file_bytes_max": 1 << 30, "session_bytes_max": 1 << 30}
