@@ -1,13 +1,14 @@
 """What Millrace is measured against, in the same run: bare Python, cold bubblewrap, bare streams."""
 
-import multiprocessing
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 
-import redis
-from measure import Samples, sample, sample_command
+import redis.asyncio
+import uvloop
+from measure import Samples, sample_command
 
 PYTHON = "/usr/bin/python3"
 PRINT = [PYTHON, "-c", "print(1)"]
@@ -48,36 +49,29 @@ def cold_throughput(seconds: float, workers: int) -> float:
 
 
 def stream_round_trip(url: str, count: int) -> Samples:
-    """One XADD there and one back through a consumer group, between two processes, bare redis-py."""
-    client = redis.Redis.from_url(url)
-    client.delete("bench:there", "bench:back")
-    client.xgroup_create("bench:there", "g", "0", mkstream=True)
-    echo = multiprocessing.get_context("spawn").Process(target=_echo, args=(url,), daemon=True)
-    echo.start()
+    """One XADD there and one back through a consumer group, between two processes, in bare redis-py."""
+    echo = subprocess.Popen([sys.executable, str(Path(__file__).with_name("echo.py")), url])
     try:
-        last = ["0"]
-
-        def there_and_back() -> None:
-            client.xadd("bench:there", {"data": b'{"id":"1"}'})
-            ((_, entries),) = client.xread({"bench:back": last[0]}, block=10_000)
-            last[0] = entries[-1][0]
-
-        return sample(there_and_back, count, warm=50)
+        return uvloop.run(_there_and_back(url, count))
     finally:
         echo.terminate()
-        echo.join()
-        client.delete("bench:there", "bench:back")
+        echo.wait()
 
 
-def _echo(url: str) -> None:
-    client = redis.Redis.from_url(url)
-    while True:
-        for _, entries in client.xreadgroup("g", "c", {"bench:there": ">"}, count=16, block=1000) or ():
-            for entry, fields in entries:
-                pipeline = client.pipeline(transaction=False)
-                pipeline.xadd("bench:back", fields)
-                pipeline.xack("bench:there", "g", entry)
-                pipeline.execute()
+async def _there_and_back(url: str, count: int) -> Samples:
+    client = redis.asyncio.Redis.from_url(url)
+    await client.delete("bench:there", "bench:back")
+    await client.xgroup_create("bench:there", "g", "0", mkstream=True)
+    last, taken = "0", []
+    for _ in range(count + 100):
+        begin = time.perf_counter()
+        await client.xadd("bench:there", {"data": b'{"id":"1"}'}, maxlen=1000)
+        ((_, entries),) = await client.xread({"bench:back": last}, block=10_000)
+        last = entries[-1][0]
+        taken.append((time.perf_counter() - begin) * 1000)
+    await client.delete("bench:there", "bench:back")
+    await client.aclose()
+    return Samples(taken[100:])
 
 
 def is_here(program: str) -> bool:

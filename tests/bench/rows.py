@@ -1,0 +1,58 @@
+"""One row of the table: a measured value over its yardstick, and what is allowed."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Row:
+    """A budget is on the ratio, so that a slow machine changes nothing."""
+
+    name: str
+    value: float
+    yardstick: float
+    unit: str
+    budget: float
+    at_least: bool = False
+    p99: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Value over yardstick."""
+        return self.value / self.yardstick
+
+    @property
+    def met(self) -> bool:
+        """Whether the budget holds."""
+        return self.ratio >= self.budget if self.at_least else self.ratio <= self.budget
+
+
+def show(rows: Sequence[Row]) -> None:
+    """Print the table."""
+    print(f"\n{'':48}{'value':>12}{'yardstick':>12}{'ratio':>9}{'budget':>10}{'p99':>10}")
+    for row in rows:
+        budget = f"{'≥' if row.at_least else '≤'} {row.budget:g}"
+        p99 = f"{row.p99:.1f}" if row.p99 is not None else ""
+        verdict = "met" if row.met else "MISSED"
+        print(
+            f"{row.name:48}{row.value:>9.1f} {row.unit:2}{row.yardstick:>12.1f}{row.ratio:>9.3f}"
+            f"{budget:>10}{p99:>10}  {verdict}"
+        )
+
+
+def plot(rows: Sequence[Row], path: Path) -> None:
+    """Draw each ratio as a part of its budget."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    parts = [row.budget / row.ratio if row.at_least else row.ratio / row.budget for row in rows]
+    figure, axes = pyplot.subplots(figsize=(10, 0.45 * len(rows) + 1))
+    axes.barh([row.name for row in rows], parts, color=["#2a9d8f" if row.met else "#e76f51" for row in rows])
+    axes.axvline(1.0, color="black", linewidth=1)
+    axes.set_xlabel("part of the budget used (left of the line is within it)")
+    axes.invert_yaxis()
+    figure.tight_layout()
+    figure.savefig(path)
