@@ -27,6 +27,7 @@ from edge.metrics import CountRequests, Metrics
 from edge.openapi import OpenApi
 from edge.paths import Paths
 from edge.request_id import RequestId
+from edge.sessions import SessionRoutes
 from edge.stored_files import StoredFiles
 from edge.uploads import Uploads
 from edge.user_limits import UserLimits
@@ -35,6 +36,7 @@ from infra.settings.model import Settings
 from infra.stores.files import FileStore
 from infra.stores.presence import Presence
 from infra.stores.rates import Rates
+from infra.stores.sessions import Sessions
 from streams.protocol import Publisher
 
 if TYPE_CHECKING:
@@ -50,6 +52,7 @@ class Stores:
     presence: Presence
     files: FileStore
     rates: Rates
+    sessions: Sessions
 
 
 def config_of(settings: Settings) -> EdgeConfig:
@@ -154,7 +157,8 @@ def _routes(
 ) -> list[BaseRoute]:
     back_pressure = BackPressure(publisher, config.waiting_max)
     compatible = Compatible(config, publisher, back_pressure, stores.files, now)
-    executions = Executions(config, publisher, back_pressure, stores.files, closing)
+    executions = Executions(config, publisher, back_pressure, stores.files, stores.sessions, closing)
+    sessions = SessionRoutes(publisher, stores.sessions)
     control = Control(config, publisher)
     health = HealthRoutes(publisher, stores.presence, config.health_timeout_s, closing)
     documents = [Route("/openapi.json", OpenApi(config.key_header).show, methods=["GET"])]
@@ -167,6 +171,10 @@ def _routes(
         Route("/executions/{id}/events", executions.events, methods=["GET"]),
         Route("/executions/{id}/input", control.send_input, methods=["POST"]),
         Route("/executions/{id}/tool-results", control.resolve_tool_calls, methods=["POST"]),
+        Route("/sessions", sessions.open, methods=["POST"]),
+        Route("/sessions", sessions.listing, methods=["GET"]),
+        Route("/sessions/{id}", sessions.show, methods=["GET"]),
+        Route("/sessions/{id}", sessions.end, methods=["DELETE"]),
         Route("/languages", Languages(stores.presence).show, methods=["GET"]),
         Route("/health", health.live, methods=["GET"]),
         Route("/health/ready", health.ready, methods=["GET"]),

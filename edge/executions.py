@@ -19,9 +19,11 @@ from edge.native_command import native_command
 from edge.preferences import StreamFormat, after_seq, stream_format, wait_s
 from edge.refusals import refuse
 from edge.responses import json_response
+from edge.sessions import use_session
 from edge.transcript import Transcript, view_of
 from edge.waiting import first_ending, read_so_far, take_in
 from infra.stores.files import FileStore
+from infra.stores.sessions import Sessions
 from schemas.commands import RunCode
 from schemas.digest import digest_of
 from schemas.http import Accepted
@@ -38,12 +40,14 @@ class Executions:
         publisher: Publisher,
         back_pressure: BackPressure,
         files: FileStore,
+        sessions: Sessions,
         closing: asyncio.Event,
     ) -> None:
         self._config = config
         self._publisher = publisher
         self._back_pressure = back_pressure
         self._files = files
+        self._sessions = sessions
         self._closing = closing
 
     async def submit(self, request: Request) -> ASGIApp:
@@ -95,6 +99,8 @@ class Executions:
         command = native_command(request, body, tenant_of(request), self._config.bounds)
         command = await resolve_references(self._files, command, refused_as=422)
         await self._back_pressure.admit()
+        if command.session_id is not None:
+            await use_session(self._sessions, command.tenant, command.session_id, refused_as=404)
         return command
 
     async def _published(self, command: RunCode) -> ExecutionRecord:

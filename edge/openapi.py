@@ -20,6 +20,8 @@ from schemas.http import (
     HealthView,
     InputBody,
     LanguagesView,
+    SessionsView,
+    SessionView,
     ToolResultsBody,
 )
 
@@ -73,6 +75,15 @@ OPERATIONS = (
     Operation(
         "post", "/executions/{id}/tool-results", "Answer its tool calls.", {202: Accepted}, ToolResultsBody
     ),
+    Operation("post", "/sessions", "Open a session.", {201: SessionView}),
+    Operation(
+        "get",
+        "/sessions",
+        "Sessions, the last used first; pages by `?limit=` and `?offset=`.",
+        {200: SessionsView},
+    ),
+    Operation("get", "/sessions/{id}", "A session.", {200: SessionView}),
+    Operation("delete", "/sessions/{id}", "End a session; its files and state go.", {204: None}),
     Operation("get", "/languages", "What runs here.", {200: LanguagesView}),
     Operation("get", "/health", "Whether the edge lives.", {200: HealthView}, open=True),
     Operation("get", "/health/ready", "Whether it can take work.", {200: HealthView}, open=True),

@@ -5,6 +5,7 @@ import os
 import secrets
 import signal
 import socket
+from dataclasses import dataclass
 from datetime import UTC, datetime
 
 import uvloop
@@ -12,13 +13,16 @@ import uvloop
 from handlers.run_code import RunCodeConfig, RunCodeHandler
 from handlers.running import Registry
 from handlers.service import HandlerService, ServiceConfig
-from infra.connect import file_store, redis_config
+from handlers.sessions import SessionEnder
+from infra.connect import file_store, redis_config, session_store
 from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
 from infra.stores.file_sweep import FileSweep
 from infra.stores.files import FileStore
 from infra.stores.presence import RedisPresence
+from infra.stores.session_sweep import SessionSweep
+from infra.stores.sessions import Sessions
 from sandboxes.bodies import build_sandboxes
 from streams.protocol import DeliveryPolicy
 from streams.redis import RedisTransport
@@ -38,36 +42,52 @@ async def _serve(settings: Settings) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     redis = build_redis(redis_config(settings))
-    files = file_store(settings, redis)
-    sweep = FileSweep(files, redis, redis_config(settings))
-    sweeping = asyncio.create_task(sweep.forever(settings.session_cleanup_interval_minutes * 60.0))
+    files, sessions = file_store(settings, redis), session_store(settings, redis)
+    session_sweep = SessionSweep(sessions, [files])
+    ender = SessionEnder(session_sweep, sessions, files)
+    every_s = settings.session_cleanup_interval_minutes * 60.0
+    sweeps = (session_sweep, FileSweep(files, redis, redis_config(settings)))
+    sweeping = [asyncio.create_task(sweep.forever(every_s)) for sweep in sweeps]
+    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, sessions)
     try:
-        await _build(settings, RedisPresence(redis, settings.redis_key_prefix), files).run(stop, _now)
+        await _build(settings, stores, Registry(ender.start)).run(stop, _now)
     finally:
-        sweeping.cancel()
+        for task in sweeping:
+            task.cancel()
+        await ender.aclose()
         await files.aclose()
         await redis.aclose()
 
 
-def _build(settings: Settings, presence: RedisPresence, files: FileStore) -> HandlerService:
+@dataclass(frozen=True, slots=True)
+class Stores:
+    """What outlives an execution."""
+
+    presence: RedisPresence
+    files: FileStore
+    sessions: Sessions
+
+
+def _build(settings: Settings, stores: Stores, registry: Registry) -> HandlerService:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     policy = DeliveryPolicy(**settings.delivery_policy())
     transport = RedisTransport(redis_config(settings), policy, consumer=name)
     sandboxes = build_sandboxes(settings)
-    registry = Registry()
     config = RunCodeConfig(
         bounds=settings.bounds(),
         limits=settings.sandbox_limits(),
         policy=policy,
         network=not settings.enable_network_isolation,
     )
-    handler = RunCodeHandler(config, transport, sandboxes, files, registry, _now)
+    handler = RunCodeHandler(
+        config, transport, sandboxes, stores.files, registry, _now, sessions=stores.sessions
+    )
     service = ServiceConfig(
         id=name,
         slots=settings.max_concurrent_executions,
         shutdown_grace_s=settings.millrace_shutdown_grace_seconds,
     )
-    return HandlerService(service, transport, sandboxes, handler, registry, presence)
+    return HandlerService(service, transport, sandboxes, handler, registry, stores.presence)
 
 
 def _now() -> datetime:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 from handlers.journal import Journal
 from handlers.running import Running
+from sandboxes.protocol import Program
 from schemas.commands import RunCode
 from schemas.ids import ExecutionId
 from streams.protocol import Lease
@@ -26,3 +27,14 @@ class Execution:
     def command(self) -> RunCode:
         """What was asked for."""
         return self.lease.command
+
+    def program(self) -> Program:
+        """Return what is to run in the sandbox."""
+        command = self.command
+        return Program(
+            code=command.code,
+            args=command.args,
+            env=command.env,
+            stdin=(command.stdin or "").encode(),
+            keep_stdin_open=command.stdin is None,
+        )

@@ -27,9 +27,11 @@ from handlers.execution import Execution
 from handlers.files import ExecutionFiles, Kept
 from handlers.journal import Journal
 from handlers.running import Registry
+from handlers.sessions import enter_session
 from handlers.verdict import is_expired, last_started, may_try_again, verdict
 from infra.errors import LeaseLost, MillraceError, RequestRefused
 from infra.stores.files import FileStore
+from infra.stores.sessions import Sessions
 from sandboxes.protocol import (
     Exit,
     LanguageMissing,
@@ -69,7 +71,7 @@ class RunCodeConfig:
 class RunCodeHandler:
     """Carries out entries of the requests stream, any number at once."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - one for each thing it brings together
         self,
         config: RunCodeConfig,
         consumer: Consumer,
@@ -77,6 +79,8 @@ class RunCodeHandler:
         files: FileStore,
         registry: Registry,
         now: Callable[[], datetime],
+        *,
+        sessions: Sessions | None = None,
     ) -> None:
         self._config = config
         self._consumer = consumer
@@ -84,6 +88,7 @@ class RunCodeHandler:
         self._files = files
         self._registry = registry
         self._now = now
+        self._sessions = sessions
 
     async def on_delivery(self, delivery: Delivery) -> None:
         """Bring one entry to its end, or leave it to whoever holds its lease."""
@@ -148,7 +153,7 @@ class RunCodeHandler:
             except (RequestRefused, LanguageMissing) as refused:
                 return await self._give_up(execution, "rejected", str(refused))
             except SandboxUnavailable as away:
-                return await self._give_up(execution, "lost", f"No sandbox could be had: {away.message}")
+                return await self._give_up(execution, "lost", f"No sandbox was ready: {away.message}")
             except SandboxFailed as failed:
                 log.error("sandbox_failed", execution_id=execution.id, reason=str(failed))
                 if not may_try_again(execution, self._config.policy.attempts_max):
@@ -162,13 +167,14 @@ class RunCodeHandler:
                 return await self._give_up(execution, "lost", "An error inside Millrace ended the execution.")
 
     async def _take_and_run(self, execution: Execution) -> None:
+        await enter_session(execution.command, self._sessions)
         sandbox = await self._acquire(execution)
         if sandbox is None:
             return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
         try:
             files = ExecutionFiles(execution.command, self._files)
             await files.put(sandbox)
-            program = execution.running.enter(sandbox, _program(execution.command))
+            program = execution.running.enter(sandbox, execution.program())
             if self._is_unwanted(execution):
                 return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
             started_at = await self._say_started(execution, sandbox)
@@ -247,13 +253,3 @@ async def _run(sandbox: Sandbox, program: Program, journal: Journal) -> Exit:
             case Exit():
                 return frame
     raise SandboxFailed("its run ended without an exit")
-
-
-def _program(command: RunCode) -> Program:
-    return Program(
-        code=command.code,
-        args=command.args,
-        env=command.env,
-        stdin=(command.stdin or "").encode(),
-        keep_stdin_open=command.stdin is None,
-    )

@@ -3,12 +3,12 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 
 from sandboxes.protocol import Program, Sandbox
-from schemas.commands import CancelExecution, ControlCommand, EndSession, ResolveToolCalls, SendInput
+from schemas.commands import CancelExecution, EndSession, ResolveToolCalls, SendInput
 from schemas.ids import ExecutionId
 from streams.protocol import Control
 
@@ -72,11 +72,16 @@ class Running:
             await self._sandbox.send_input(data, eof=sent.eof)
 
 
+def _ignore(_command: EndSession) -> None:
+    """End no session: nobody keeps any."""
+
+
 class Registry:
     """All running executions of this process by id."""
 
-    def __init__(self) -> None:
+    def __init__(self, end_session: Callable[[EndSession], None] = _ignore) -> None:
         self._running: dict[ExecutionId, Running] = {}
+        self._end_session = end_session
 
     def __len__(self) -> int:
         return len(self._running)
@@ -92,23 +97,16 @@ class Registry:
             self._running.pop(execution_id, None)
 
     async def on_control(self, control: Control) -> None:
-        """Pass a control command to the execution it is for, if it runs here."""
-        running = self._running.get(_addressee(control.command))
-        if running is not None:
+        """Pass a control command to the execution it is for, if it runs here, or to the end of sessions."""
+        if isinstance(control.command, EndSession):
+            self._end_session(control.command)
+        elif running := self._running.get(control.command.execution_id):
             await running.apply(control)
 
     async def interrupt_all(self, reason: str) -> None:
         """End everything that runs here because this process must go."""
         for running in list(self._running.values()):
             await running.interrupt(reason)
-
-
-def _addressee(command: ControlCommand) -> ExecutionId:
-    match command:
-        case EndSession():
-            return ExecutionId("")
-        case _:
-            return command.execution_id
 
 
 def _input_bytes(sent: SendInput) -> bytes:

@@ -11,6 +11,7 @@ from infra.stores.file_records import FileRecords
 from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
 from infra.stores.objects import ObjectStore
+from infra.stores.sessions import RedisSessions
 
 _HOUR_S = 3600.0
 
@@ -53,6 +54,17 @@ def file_store(settings: Settings, redis: RedisClient) -> FileStore:
     ttl_s = settings.session_ttl_hours * _HOUR_S
     records = FileRecords(redis, redis_config(settings), quota, ttl_s=ttl_s)
     return FileStore(object_store(settings), records)
+
+
+def session_store(settings: Settings, redis: RedisClient) -> RedisSessions:
+    """Return where sessions are known."""
+    return RedisSessions(
+        redis,
+        redis_config(settings),
+        ttl_s=settings.session_ttl_hours * _HOUR_S,
+        sessions_max=settings.max_sessions_per_entity,
+        id_length=settings.session_id_length,
+    )
 
 
 def object_store(settings: Settings) -> ObjectStore:

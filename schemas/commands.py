@@ -84,10 +84,12 @@ class ResolveToolCalls(Command, frozen=True, kw_only=True, tag="resolve_tool_cal
     results: list[ToolResult]
 
 
-class EndSession(Command, frozen=True, kw_only=True, tag="end_session"):
-    """Forget a session, its files and its state."""
+class EndSession(Command, frozen=True, kw_only=True, tag="end_session", omit_defaults=True):
+    """Forget a session, its files and its state. What runs in it ends as it is."""
 
     session_id: SessionId
+    tenant: TenantId | None = None
+    """Left out: whoever owns it."""
 
 
 ControlCommand = CancelExecution | SendInput | ResolveToolCalls | EndSession

@@ -75,6 +75,23 @@ class ToolResultsBody(msgspec.Struct, frozen=True, kw_only=True):
     results: list[ToolResult]
 
 
+class SessionView(msgspec.Struct, frozen=True, kw_only=True):
+    """One session; it ends at `expires_at` unless it is used before."""
+
+    id: SessionId
+    created_at: datetime
+    last_used_at: datetime
+    expires_at: datetime
+
+
+class SessionsView(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of the sessions of whoever asks, the last used first; `next_offset` is null on the last page."""
+
+    sessions: list[SessionView]
+    total: int
+    next_offset: int | None
+
+
 class LanguageView(msgspec.Struct, frozen=True, kw_only=True):
     """One language: whether any live handler runs it, and how many sandboxes wait warm for it."""
 

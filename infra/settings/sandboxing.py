@@ -112,31 +112,38 @@ class Gvisor:
     )
 
 
-def _pool(default: int, language: str) -> int:
+def _pool(default: int, language: str, local: str = "") -> int:
     return setting(
         default,
-        f"Pods kept ready for {language}. 0: each execution gets a Job of its own.",
+        f"Pods kept ready for {language}. 0: each execution gets a Job of its own.{local}",
         at_least=0,
         at_most=1000,
     )
 
 
+def _runtime(default: int, language: str, mb: int) -> int:
+    local = f" In local sandboxes: runtimes started ahead, about {mb} MB of memory each; 0 starts each cold."
+    return _pool(default, language, local)
+
+
 @group
 class Pool:
-    """Pods that wait ready."""
+    """Pods, or runtimes in local sandboxes, that wait ready."""
 
-    pod_pool_enabled: bool = setting(True, "Keep pods ready. Off: every execution gets a Job.")
+    pod_pool_enabled: bool = setting(
+        True, "Keep pods ready. Off: every execution gets a Job; local runtimes start cold, but for Python."
+    )
     pod_pool_warmup_on_startup: bool = setting(True, "Fill the pools at start-up, not at the first request.")
     pod_pool_py: int = _pool(5, "Python")
-    pod_pool_js: int = _pool(2, "JavaScript")
-    pod_pool_ts: int = _pool(0, "TypeScript")
+    pod_pool_js: int = _runtime(2, "JavaScript", 28)
+    pod_pool_ts: int = _runtime(0, "TypeScript", 28)
     pod_pool_go: int = _pool(0, "Go")
-    pod_pool_java: int = _pool(0, "Java")
+    pod_pool_java: int = _runtime(0, "Java", 80)
     pod_pool_rs: int = _pool(0, "Rust")
     pod_pool_c: int = _pool(0, "C")
     pod_pool_cpp: int = _pool(0, "C++")
-    pod_pool_php: int = _pool(0, "PHP")
-    pod_pool_r: int = _pool(0, "R")
+    pod_pool_php: int = _runtime(0, "PHP", 15)
+    pod_pool_r: int = _runtime(0, "R", 50)
     pod_pool_f90: int = _pool(0, "Fortran")
     pod_pool_d: int = _pool(0, "D")
     pod_pool_parallel_batch: int = setting(

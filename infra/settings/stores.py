@@ -143,7 +143,7 @@ class Session:
     """Sessions: what executions of one conversation share."""
 
     max_sessions_per_entity: int = setting(
-        100, "Sessions that one entity may have at a time.", at_least=1, at_most=1_000_000
+        100, "Sessions that one owner may have at a time; one more is refused.", at_least=1, at_most=1_000_000
     )
     session_ttl_hours: int = setting(
         24, "Hours after its last use at which a session ends.", at_least=1, at_most=8760

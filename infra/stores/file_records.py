@@ -110,6 +110,12 @@ class FileRecords:
         """Return the files of a session in the order in which they were saved, as `find` would."""
         return [_decode(record) for record in await self._run(_FIND, session_id, owner, self._ttl_ms)]
 
+    async def owner_of(self, session_id: SessionId) -> TenantId | None:
+        """Return whose files a session holds, or None if it holds none."""
+        async with self._reaching():
+            owner = await self._client.hget(self._keys(session_id)[0], "owner")
+        return None if owner is None else TenantId(_text(owner))
+
     async def ids(self, session_id: SessionId) -> set[FileId]:
         """Return the ids of all whole files."""
         async with self._reaching():

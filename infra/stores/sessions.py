@@ -15,11 +15,12 @@ of its own, are no sessions here: their files end by themselves, after the same 
 | `{P}millrace:sessions:{<owner>}:opened` | hash, by id | when it was opened, in ms |
 | `{P}millrace:session-ends` | sorted set, by when to look in ms | `<owner> <id>`, until all is forgotten |
 
-What stands in `session-ends` is written before anything else of a session, and removed after everything
-else, so that a crash between two steps leaves something to look at, never something to find. All times are
+What stands in `session-ends` is written before a session can be found, and removed after everything else,
+so that a crash between two steps leaves something to look at, never something to find. All times are
 the server's.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -61,6 +62,7 @@ class TooManySessions(RequestRefused):
     def __init__(self, sessions_max: int) -> None:
         message = f"There may be {sessions_max} sessions at a time. End one that is not needed any more."
         super().__init__(message, field="session_id", limit=sessions_max)
+        self.sessions_max = sessions_max
 
 
 class Sessions(Protocol):
@@ -117,18 +119,27 @@ class RedisSessions:
         return await self.use(owner, SessionId(new_id(self._id_length)))
 
     async def use(self, owner: TenantId, session_id: SessionId) -> Session:
-        member, claim = f"{owner} {session_id}", f"{self._base}:{session_id}"
+        claim = f"{self._base}:{session_id}"
         async with self._reaching():
-            if await self._client.get(claim) is None:
-                await self._run(_NOTE, [self._ends], member, self._ttl_ms)
-            if not await self._run(_CLAIM, [claim], owner, self._ttl_ms):
+            claimed, used = await asyncio.gather(  # of a session that is there, all in one round trip
+                self._run(_CLAIM, [claim], owner, self._ttl_ms),
+                self._run(_USE, self._of(owner), session_id, self._ttl_ms, ""),
+            )
+            if not claimed:
                 raise UnknownSession(session_id)
-            used = await self._run(_USE, self._of(owner), session_id, self._ttl_ms, self._sessions_max)
-            if used == b"full":
-                await self._run(_UNCLAIM, [claim], owner)
-                await self._client.zrem(self._ends, member)
-                raise TooManySessions(self._sessions_max)
+            if used == b"absent":
+                used = await self._open(owner, session_id, claim)
         return self._session(session_id, *used)
+
+    async def _open(self, owner: TenantId, session_id: SessionId, claim: str) -> tuple[int, int]:
+        member = f"{owner} {session_id}"
+        await self._run(_NOTE, [self._ends], member, self._ttl_ms)
+        opened = await self._run(_USE, self._of(owner), session_id, self._ttl_ms, self._sessions_max)
+        if opened == b"full":
+            await self._run(_UNCLAIM, [claim], owner)
+            await self._client.zrem(self._ends, member)
+            raise TooManySessions(self._sessions_max)
+        return opened[0], opened[1]
 
     async def find(self, owner: TenantId, session_id: SessionId) -> Session | None:
         async with self._reaching():

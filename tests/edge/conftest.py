@@ -23,6 +23,7 @@ from infra.stores.file_records import FileRecords
 from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
 from infra.stores.rates import Rates
+from infra.stores.sessions import RedisSessions
 from schemas.commands import ControlCommand, RunCode
 from schemas.digest import digest_of
 from schemas.events import Finished, Output, Started
@@ -176,7 +177,17 @@ async def rates(redis_config: RedisConfig) -> AsyncIterator[Rates]:
 
 
 @pytest.fixture
-async def make_house(file_store: FileStore, rates: Rates) -> AsyncIterator[MakeHouse]:
+async def sessions(redis_config: RedisConfig) -> AsyncIterator[RedisSessions]:
+    """Real sessions, three of each owner at a time."""
+    client = build_redis(redis_config)
+    yield RedisSessions(client, redis_config, ttl_s=600, sessions_max=3, id_length=32)
+    await client.aclose()
+
+
+@pytest.fixture
+async def make_house(
+    file_store: FileStore, rates: Rates, sessions: RedisSessions
+) -> AsyncIterator[MakeHouse]:
     """Build houses: `served=True` behind a real server, `publisher=` to put a broken one in front."""
     async with AsyncExitStack() as stack:
 
@@ -197,7 +208,7 @@ async def make_house(file_store: FileStore, rates: Rates) -> AsyncIterator[MakeH
             app = create_app(
                 EdgeConfig(**config),
                 publisher or transport,
-                Stores(presence, files or file_store, rates),
+                Stores(presence, files or file_store, rates, sessions),
                 closing=closing,
             )
             if handled:

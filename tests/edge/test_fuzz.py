@@ -12,12 +12,14 @@ from hypothesis import strategies as st
 from edge.app import Stores, create_app
 from edge.config import EdgeConfig
 from edge.keys import Keyring
+from infra.stores.sessions import Session, TooManySessions, UnknownSession
 from schemas.commands import RunCode
 from schemas.files import FileRef
+from schemas.ids import SessionId
 from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy
 
-ALLOWED = {200, 202, 204, 400, 401, 403, 404, 405, 409, 413, 422, 503, 504}
+ALLOWED = {200, 201, 202, 204, 400, 401, 403, 404, 405, 409, 413, 422, 503, 504}
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -86,6 +88,8 @@ paths = st.one_of(
         segment,
         st.sampled_from(["", "x", "objects/x", "?detail=full", "?detail=", "%2e%2e"]),
     ),
+    st.builds("/sessions?{}={}".format, st.sampled_from(["limit", "offset"]), segment),
+    segment.map("/sessions/{}".format),
 )
 
 
@@ -95,12 +99,31 @@ async def ask(method: str, path: str, body: bytes | str, given_headers: dict[str
     config = EdgeConfig(keys=Keyring("k"), sync_wait_s_max=0.001, access_logs=False, security_logs=False)
     closing = asyncio.Event()
     closing.set()
-    app = create_app(config, transport, Stores(NoHandlers(), NoFiles(), None), closing=closing)
+    app = create_app(config, transport, Stores(NoHandlers(), NoFiles(), None, NoSessions()), closing=closing)
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as client:
         url = "http://edge" + quote(path.encode("utf-8", "surrogatepass"), safe="/?=")
         return await client.request(
             method, url, content=body if isinstance(body, bytes) else body.encode(), headers=given_headers
         )
+
+
+class NoSessions:
+    """Sessions of nobody."""
+
+    async def find(self, owner: str, session_id: str) -> None:
+        """Return nothing."""
+
+    async def listing(self, owner: str, skip: int, count: int) -> tuple[int, list[Session]]:
+        """Return nothing."""
+        return 0, []
+
+    async def open(self, owner: str) -> Session:
+        """Refuse."""
+        raise TooManySessions(0)
+
+    async def use(self, owner: str, session_id: str) -> Session:
+        """Refuse."""
+        raise UnknownSession(SessionId(session_id))
 
 
 class NoFiles:
