@@ -4,11 +4,13 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
+import pytest
 from redis import exceptions as redis_errors
 
 from infra.redis import RedisConfig
 from schemas.ids import ExecutionId
 from streams.protocol import LoggedEvent
+from streams.redis import following as following_module
 from streams.redis.following import Follower, Inbox
 from streams.redis.link import Link
 from streams.topology import Topology
@@ -146,8 +148,11 @@ async def test_repeated_and_overlapping_news_comes_once() -> None:
     assert [event.seq for event in await collecting] == list(range(2, 10))
 
 
-async def test_an_inbox_that_was_away_makes_its_followers_look_into_the_log() -> None:
+async def test_an_inbox_that_was_away_makes_its_followers_look_into_the_log(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """It may have lost news meanwhile."""
+    monkeypatch.setattr(following_module, "RECHECK_S", 1000.0)
     broker = AwayOnce()
     inbox = Inbox(cast("Link", broker), "edge")
     async with inbox.follow(JOB, 0) as batches:
