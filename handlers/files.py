@@ -50,8 +50,7 @@ class ExecutionFiles:
     async def keep(self, sandbox: Sandbox) -> Kept:
         """Store what the run produced. What cannot be kept is said; the run stays good.
 
-        A read-only input is never an output, whatever the code did to it. Neither is what lies in a
-        hidden folder or among Python's caches and was not put there: programs leave such things unasked.
+        A read-only input is never an output, whatever the code did to it.
         """
         changes = await sandbox.changes()
         kept = Kept(deleted=list(changes.deleted))
@@ -75,9 +74,7 @@ class ExecutionFiles:
 
     def _may_be_output(self, name: str) -> bool:
         stored = self._inputs.get(name)
-        if stored is not None:
-            return not stored.attributes.read_only
-        return not _is_scratch(name) or any(file.name == name for file in self._command.files)
+        return stored is None or not stored.attributes.read_only
 
     async def _keep(self, sandbox: Sandbox, session_id: SessionId, name: str, kept: Kept) -> None:
         before = self._inputs.get(name)
@@ -89,12 +86,6 @@ class ExecutionFiles:
             kept.files.append(ref)
         except (Unavailable, RequestRefused) as error:
             kept.not_kept.append(FileNotKept(name=name, reason=error.message.rstrip(".")))
-
-
-def _is_scratch(name: str) -> bool:
-    """Whether `name` lies in a folder that programs make for themselves."""
-    folders = name.split("/")[:-1]
-    return any(folder.startswith(".") or folder == "__pycache__" for folder in folders)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

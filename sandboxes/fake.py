@@ -26,7 +26,7 @@ from sandboxes.protocol import (
     SandboxUnavailable,
 )
 from schemas.events import OutputCount, OutputStream
-from schemas.files import file_name_fault
+from schemas.files import file_name_fault, is_scratch
 from schemas.languages import LANGUAGES
 from schemas.limits import SandboxLimits
 
@@ -149,7 +149,8 @@ class FakeSandbox:
 
     async def changes(self) -> FileChanges:
         """Compare files by content."""
-        changed = [name for name in sorted(self._files) if self._before.get(name) != self._files[name]]
+        asked_for = [name for name in sorted(self._files) if name in self._before or not is_scratch(name)]
+        changed = [name for name in asked_for if self._before.get(name) != self._files[name]]
         most = self._limits.files_max
         return FileChanges(
             produced=[ProducedFile(name, len(self._files[name])) for name in changed[:most]],

@@ -92,7 +92,10 @@ class ProducedFile:
 
 @dataclass(frozen=True, slots=True)
 class FileChanges:
-    """What a run did to the working directory."""
+    """What a run did to the working directory, except in folders that programs make for themselves.
+
+    Those are hidden folders and `__pycache__`; what was put into one counts as everywhere else.
+    """
 
     produced: Sequence[ProducedFile] = ()
     deleted: Sequence[str] = ()

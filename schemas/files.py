@@ -68,6 +68,12 @@ class FileNotKept(msgspec.Struct, frozen=True, kw_only=True):
     reason: str
 
 
+def is_scratch(name: str) -> bool:
+    """Return whether `name` lies in a folder that programs make for themselves: hidden, or Python's caches."""
+    folders = name.split("/")[:-1]
+    return any(folder.startswith(".") or folder == "__pycache__" for folder in folders)
+
+
 def file_name_fault(name: str, length_max: int) -> str | None:
     """Return why `name` may not be a path below the working directory, or None if it may.
 

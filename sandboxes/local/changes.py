@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from sandboxes.local.files import Found
 from sandboxes.protocol import FileChanges, ProducedFile
+from schemas.files import is_scratch
 from schemas.limits import SandboxLimits
 
 _SKIPPED_MAX = 100
@@ -11,9 +12,13 @@ _SKIPPED_MAX = 100
 
 
 def compare(before: Sequence[Found], after: Sequence[Found], limits: SandboxLimits) -> FileChanges:
-    """Return what is new, changed or gone, within the limits on files that are kept."""
+    """Return what is new, changed or gone, within the limits on files that are kept.
+
+    What programs leave unasked in scratch folders neither counts nor is told.
+    """
     known = {found.name: found.mark for found in before}
-    changed = [found for found in after if found.mark is None or known.get(found.name) != found.mark]
+    asked_for = [found for found in after if found.name in known or not is_scratch(found.name)]
+    changed = [found for found in asked_for if found.mark is None or known.get(found.name) != found.mark]
     produced: list[ProducedFile] = []
     skipped: list[tuple[str, str]] = []
     for found, why_not in _choose(changed, limits):

@@ -159,14 +159,6 @@ async def test_a_read_only_input_is_never_an_output(run, files):
     assert files.kept[ref.id][1] == b"x"
 
 
-async def test_what_programs_leave_in_hidden_folders_is_no_output_unless_it_was_put_there(run):
-    """Caches are nobody's results; a hidden file is."""
-    given = InputFile(name=".conf/a.ini", content="1")
-    left = [".cache/x", "pkg/__pycache__/m.pyc", ".conf/a.ini", ".hidden", "out/b.txt"]
-    events = await run(*[Put(name, "new") for name in left], files=[given])
-    assert [file.name for file in events[-1].files] == [".conf/a.ini", ".hidden", "out/b.txt"]
-
-
 async def test_a_store_that_is_away_costs_the_file_and_not_the_run(run, files):
     """The outcome stays good and says which file was not kept."""
     files.away = True

@@ -199,6 +199,23 @@ async def test_a_name_that_leads_elsewhere_is_refused(body: Body, name: str) -> 
     await sandbox.close()
 
 
+async def test_what_programs_leave_for_themselves_is_no_output_and_takes_no_place(body: Body) -> None:
+    """Hidden folders and Python's caches, unless it was put there; a hidden file is a file."""
+    left = [
+        ".cache/a",
+        "lib/__pycache__/a.pyc",
+        "lib/__pycache__/b.pyc",
+        ".conf/x.ini",
+        ".hidden",
+        "out/b.txt",
+    ]
+    result = await body.steps(
+        *(Put(name, "new") for name in left), files={".conf/x.ini": b"old"}, files_max=3
+    )
+    assert [file.name for file in result.changes.produced] == [".conf/x.ini", ".hidden", "out/b.txt"]
+    assert result.changes.skipped == []
+
+
 async def test_more_files_than_are_kept_are_named(body: Body) -> None:
     result = await body.steps(*(Put(f"f{number}", "x") for number in range(5)), files_max=3)
     assert sorted(result.files) == ["f0", "f1", "f2"]
