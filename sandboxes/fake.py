@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import aclosing
 
 from infra.errors import RequestRefused
-from sandboxes.fake_script import Ending, Player, Said, Sleep
+from sandboxes.fake_script import Ending, Player, Said, Sleep, saved_variables
 from sandboxes.protocol import (
     Exit,
     FileChanges,
@@ -24,6 +24,7 @@ from sandboxes.protocol import (
     SandboxFailed,
     SandboxSpec,
     SandboxUnavailable,
+    SavedState,
 )
 from schemas.events import OutputCount, OutputStream
 from schemas.files import file_name_fault, is_scratch
@@ -104,6 +105,7 @@ class FakeSandbox:
         self._written: dict[OutputStream, int] = {"stdout": 0, "stderr": 0}
         self._dropped = 0
         self._ran = False
+        self._state = SavedState()
 
     async def put_file(self, name: str, content: AsyncIterator[bytes]) -> None:
         """Keep a file in memory."""
@@ -131,6 +133,7 @@ class FakeSandbox:
             self._stdin_over = True
         if isinstance(said, SandboxFailed):
             raise said
+        self._state = saved_variables(program.state, player.variables, said)
         yield self._exit(said, time.monotonic() - began)
 
     async def send_input(self, data: bytes, *, eof: bool = False) -> None:
@@ -163,6 +166,10 @@ class FakeSandbox:
         if name not in self._files:
             raise SandboxFailed(f"{name} cannot be read: there is no such file.")
         yield self._files[name]
+
+    async def saved_state(self) -> SavedState:
+        """Return the variables that the script remembered."""
+        return self._state
 
     async def close(self) -> None:
         """Forget everything."""

@@ -18,7 +18,7 @@ from typing import Literal
 
 import msgspec
 
-from sandboxes.protocol import Program, SandboxFailed
+from sandboxes.protocol import Program, SandboxFailed, SavedState, StateOrder
 from schemas.events import OutputStream, Stage
 
 Sleep = Callable[[float], Awaitable[None]]
@@ -92,6 +92,19 @@ class Show(Step, frozen=True, tag="show"):
     name: str
 
 
+class Remember(Step, frozen=True, tag="remember"):
+    """Set a variable of the session."""
+
+    name: str
+    text: str
+
+
+class Recall(Step, frozen=True, tag="recall"):
+    """Write a variable of the session; nothing where it is not set."""
+
+    name: str
+
+
 class End(Step, frozen=True, tag="exit"):
     """End with an exit code."""
 
@@ -111,7 +124,7 @@ class Break(Step, frozen=True, tag="break"):
     why: str = "The sandbox broke, as its script says."
 
 
-AnyStep = Write | Wait | Echo | Tell | Put | Delete | Show | End | Die | Break
+AnyStep = Write | Wait | Echo | Tell | Put | Delete | Show | Remember | Recall | End | Die | Break
 _steps: msgspec.json.Decoder[AnyStep] = msgspec.json.Decoder(AnyStep)
 
 
@@ -130,6 +143,7 @@ class Player:
         self._files = files
         self._stdin = stdin
         self._sleep = sleep
+        self.variables = _variables(program.state)
 
     async def play(self) -> AsyncGenerator[Said | Ending, None]:
         """Yield what it says and, last, how it ended. Raises `SandboxFailed` where the script wants it."""
@@ -152,10 +166,8 @@ class Player:
         match step:
             case Wait(seconds):
                 await self._sleep(seconds)
-            case Put(name, text):
-                self._files[name] = text.encode()
-            case Delete(name):
-                self._files.pop(name, None)
+            case Put() | Delete() | Remember():
+                self._change(step)
             case Write():
                 for _ in range(step.times):
                     yield step.stream, step.data()
@@ -166,10 +178,21 @@ class Player:
             case _:
                 yield "stdout", self._known(step)
 
+    def _change(self, step: Put | Delete | Remember) -> None:
+        match step:
+            case Put(name, text):
+                self._files[name] = text.encode()
+            case Delete(name):
+                self._files.pop(name, None)
+            case Remember(name, text):
+                self.variables[name] = text
+
     def _known(self, step: AnyStep) -> bytes:
         match step:
             case Show(name):
                 return self._files.get(name, b"")
+            case Recall(name):
+                return self.variables.get(name, "").encode()
             case Tell("args"):
                 return _lines(self._program.args)
             case _:
@@ -186,6 +209,23 @@ def _ending(step: AnyStep) -> Ending | None:
         case Break(why):
             raise SandboxFailed(why)
     return None
+
+
+def saved_variables(order: StateOrder | None, variables: dict[str, str], ending: Ending) -> SavedState:
+    """Return what is saved of `variables` after `ending`."""
+    if order is None or ending.exit_code is None or (ending.exit_code and not order.on_error):
+        return SavedState()
+    data = msgspec.json.encode(variables)
+    return SavedState(data) if len(data) <= order.bytes_max else SavedState(note="They take too much.")
+
+
+def _variables(order: StateOrder | None) -> dict[str, str]:
+    if order is None or order.before is None:
+        return {}
+    try:
+        return msgspec.json.decode(order.before, type=dict[str, str])
+    except msgspec.DecodeError:
+        return {}
 
 
 def _lines(words: Sequence[str]) -> bytes:

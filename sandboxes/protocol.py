@@ -42,6 +42,28 @@ class SandboxSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class StateOrder:
+    """Keep the variables of a Python program from run to run."""
+
+    before: bytes | None
+    """What an earlier run saved; None starts afresh. It may be broken or hostile: the guest reads it."""
+    bytes_max: int
+    """Of what this run saves; nothing larger leaves the sandbox."""
+    on_error: bool = False
+    """Save also when the program's exit code is not 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class SavedState:
+    """What a run saved of its variables."""
+
+    data: bytes | None = None
+    """For `StateOrder.before` of the next run, without meaning to others; None if nothing was saved."""
+    note: str = ""
+    """What could not be restored or saved and why; empty if all was."""
+
+
+@dataclass(frozen=True, slots=True)
 class Program:
     """What to run in it."""
 
@@ -51,6 +73,8 @@ class Program:
     stdin: bytes = b""
     keep_stdin_open: bool = False
     """Leave stdin open after `stdin` for `Sandbox.send_input`."""
+    state: StateOrder | None = None
+    """Restore variables before the run and save them after it. Python only; others take no notice."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,6 +159,12 @@ class Sandbox(Protocol):
 
     def read_file(self, name: str) -> AsyncIterator[bytes]:
         """Read one produced file, following no link."""
+
+    async def saved_state(self) -> SavedState:
+        """Return the variables that a run with `Program.state` saved.
+
+        A run that did not come to its own end saves nothing. After `run` only.
+        """
 
     async def close(self) -> None:
         """Destroy the sandbox with everything in it. Safe to call twice, and at any moment."""

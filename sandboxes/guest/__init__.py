@@ -1,7 +1,8 @@
 """What runs inside a sandbox: a warm Python that makes isolated children, and those children's side of a run.
 
 Nothing here may import the rest of the house: the package travels into the sandbox alone, as one zip,
-and runs on whatever Python 3.9 or later the guest has, with the standard library only.
+and runs on whatever Python 3.9 or later the guest has, with the standard library only. cloudpickle, which
+is pure Python, travels with it.
 
     zygote      the first process: forks the keeper and the nursery
     keeper      makes the pid namespaces, and survives the nursery
@@ -12,4 +13,10 @@ and runs on whatever Python 3.9 or later the guest has, with the standard librar
     script      runs one Python program as `python3 main.py` would
     warmth      what is imported and touched once, so that no child pays for it
     figures     makes `plt.show()` save a file
+    state       restores the variables of a session and saves them, by the four modules below
+    variables   all variables in one stream, and back
+    pieces      a pickle for each variable, one after the other
+    packing     compressed where that pays
+    our_cloudpickle  what knows how to pickle functions and classes of a program
+    session     the same from a cold start
 """

@@ -20,7 +20,7 @@ import tempfile
 import time
 from typing import Any
 
-from . import script
+from . import script, state
 from .isolation import JOB_FD, WORKING_DIRECTORY
 
 _CHUNK_BYTES = 1 << 16
@@ -79,7 +79,8 @@ def _run_script(order: dict[str, Any]) -> None:
     sys.path.insert(0, WORKING_DIRECTORY)
     _forget_what_siblings_share()
     _hide_ourselves()
-    script.run(order["script"], order["args"])
+    keeper = state.Keeper(state.Plan.parse(order["state"])) if "state" in order else None
+    script.run(order["script"], order["args"], keeper)
 
 
 def _forget_what_siblings_share() -> None:

@@ -12,7 +12,7 @@ import signal
 import socket
 from typing import Any
 
-from . import figures, isolation, job, kernel, warmth
+from . import figures, isolation, job, kernel, state, warmth
 from .keeper import ended, kill, reap, say, watch_deaths
 
 _DESCRIPTORS_MAX = 16
@@ -36,6 +36,7 @@ class Nursery:
         if "matplotlib.pyplot" in self._modules:
             figures.save_on_show()
         warmth.touch()
+        state.warm_up()
 
     def serve(self) -> None:
         """Answer requests until the service closes the socket."""

@@ -18,19 +18,34 @@ import sys
 import threading
 import traceback
 import types
-from typing import Any, Callable, Sequence, TextIO  # noqa: UP035  3.9
+from typing import Any, Callable, Protocol, Sequence, TextIO  # noqa: UP035  3.9
 
 from . import missing_module
 
 _FLUSH_FAILED = 120
 
 
-def run(path: str, args: Sequence[str]) -> None:
+class Keeper(Protocol):
+    """What knows the program's variables from run to run: see `state`."""
+
+    def restore(self, main: types.ModuleType) -> None:
+        """Put variables into `main`."""
+
+    def save(self, main: types.ModuleType, status: int) -> None:
+        """Save those of `main`, which ended with `status`."""
+
+
+def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
     """Run the program at `path` and end the process with its exit status. Does not return."""
     imported_before = set(sys.modules)
     main = _make_main(path)
     sys.argv = [path, *args]
+    if keeper:
+        keeper.restore(main)
     status = _execute(main, path)
+    _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
+    if keeper:
+        keeper.save(main, status)
     os._exit(_finish(main, imported_before) or status)
 
 
@@ -107,7 +122,6 @@ def _end_by_interrupt() -> None:
 
 
 def _finish(main: types.ModuleType, imported_before: set[str]) -> int:
-    _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
     _end_by_its_own(atexit._run_exitfuncs)
     failed = _flush(sys.stdout, sys.stderr)
     _let_go(main, imported_before)

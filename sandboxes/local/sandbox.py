@@ -20,10 +20,11 @@ from sandboxes.local.pipes import Ends, Pipes
 from sandboxes.local.plan import Command, commands, order
 from sandboxes.local.prestarted import Prestarted
 from sandboxes.local.pump import OutputBudget, Pump
+from sandboxes.local.state import StateFolder
 from sandboxes.local.stdin import Stdin
 from sandboxes.local.verdict import Circumstances, StopReason, Verdict, judge, size
 from sandboxes.local.zygote_child import Child
-from sandboxes.protocol import Exit, FileChanges, Frame, OutputFrame, Program, SandboxFailed
+from sandboxes.protocol import Exit, FileChanges, Frame, OutputFrame, Program, SandboxFailed, SavedState
 from schemas.events import Stage
 from schemas.files import file_name_fault
 from schemas.limits import SandboxLimits
@@ -77,6 +78,7 @@ class LocalSandbox:
         self._stdin = Stdin()
         self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
         self._before: Sequence[files.Found] = ()
+        self._state: StateFolder | None = None
         self._began = 0.0
         self._stage_began: dict[Stage, float] = {}
         self._stopped: StopReason | None = None
@@ -139,6 +141,13 @@ class LocalSandbox:
         except OSError as error:
             raise SandboxFailed(f"{name} cannot be read: {error.strerror}.") from error
 
+    async def saved_state(self) -> SavedState:
+        """Take out the variables, if the program came to its own end."""
+        ended = self._ended
+        if self._state is None or self._stopped or ended is None or ended.status < 0:
+            return SavedState()
+        return await asyncio.to_thread(self._state.take, ended.status)
+
     async def close(self) -> None:
         """Kill, wait, remove; goes on to its end even if the caller is cancelled."""
         self._stop("cancelled")
@@ -151,6 +160,10 @@ class LocalSandbox:
         steps = self._recipe.steps(program.code, PROGRAM_FOLDER, program.args)
         try:
             files.put_bytes(self._guest.program_fd, steps.file_name, program.code.encode(), self._uid)
+            if program.state and self.language == "py":
+                self._state = StateFolder(self._guest.program_fd, self._uid, program.state)
+                self._state.put()
+                steps = self._state.steps(steps)
         except OSError as error:
             raise self._refusal(error, steps.file_name) from error
         self._before = await asyncio.to_thread(files.find_files, self._guest.data_fd)

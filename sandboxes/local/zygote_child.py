@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sandboxes.local.control import Control, Ended, Hello
+from sandboxes.local.state import BOOT_PLACE
 from sandboxes.protocol import SandboxFailed
 
 
@@ -86,7 +87,7 @@ class ChildControl(Control):
         argv = order["argv"]
         head = len(self._warm_command)
         if len(argv) > head and tuple(argv[:head]) == self._warm_command:
-            order = order | {"script": argv[head], "args": argv[head + 1 :]}
+            order = order | _script(*argv[head:])
         return await super().start(order, fds)
 
     def kill(self) -> None:
@@ -116,6 +117,14 @@ class ChildControl(Control):
             self._loop.remove_reader(self._socket)
             if self._told or self.is_over:
                 self._settle(self._told or SandboxFailed("The sandbox is gone."))
+
+
+def _script(script: str, *args: str) -> dict[str, Any]:
+    """Return the words for a script that runs in the warm process; it knows how to keep variables."""
+    if script == BOOT_PLACE:
+        plan, script, *rest = args
+        return {"script": script, "args": rest, "state": plan}
+    return {"script": script, "args": args}
 
 
 def _kill(pidfd: int) -> None:
