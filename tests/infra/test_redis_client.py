@@ -1,0 +1,100 @@
+"""The one builder of Redis clients: every mode, no secret in sight, `Unavailable` when nobody is there."""
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
+
+from infra.errors import Unavailable
+from infra.redis import RedisConfig, RedisTls, build_redis, ping, reaching
+from tests.conftest import StartBroker
+
+
+async def test_a_url_of_a_unix_socket_reaches_the_server(redis_config: RedisConfig) -> None:
+    """The embedded broker listens on nothing else."""
+    client = build_redis(redis_config)
+    assert await ping(client, redis_config) > 0
+    await client.aclose()
+
+
+async def test_host_port_and_database_reach_the_server(start_broker: StartBroker) -> None:
+    """Without a URL the fields say where it is."""
+    server = start_broker(cluster=True)
+    config = RedisConfig(host="127.0.0.1", port=server.port)
+    client = build_redis(config)
+    assert await ping(client, config) > 0
+    await client.aclose()
+
+
+async def test_a_cluster_is_found_by_any_of_its_nodes(start_broker: StartBroker) -> None:
+    """The rest is learnt from that node."""
+    server = start_broker(cluster=True)
+    client = build_redis(server.config)
+    assert isinstance(client, RedisCluster)
+    await client.set("key", "value")
+    assert await client.get("key") == b"value"
+    await client.aclose()
+
+
+async def test_more_commands_than_connections_wait_for_their_turn(redis_config: RedisConfig) -> None:
+    """A burst is slowed down, not refused."""
+    client = build_redis(RedisConfig(url=redis_config.url, connections_max=2))
+    assert all(await asyncio.gather(*(client.ping() for _ in range(100))))
+    await client.aclose()
+
+
+async def test_who_is_away_is_named_without_user_and_password() -> None:
+    """What is told to people may end up in logs."""
+    config = RedisConfig(url="redis://someone:hunter2@127.0.0.1:1/3", connect_timeout_s=0.2)
+    client = build_redis(config)
+    with pytest.raises(Unavailable) as raised:
+        await ping(client, config)
+    assert raised.value.message == "Redis at redis://127.0.0.1:1/3 cannot be reached"
+    assert "hunter2" not in repr(config)
+    await client.aclose()
+
+
+async def test_a_server_that_never_answers_is_away_after_the_time_allowed(redis_config: RedisConfig) -> None:
+    """Half a connection is none."""
+    with pytest.raises(Unavailable):
+        async with reaching(redis_config, within_s=0.05):
+            await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize(
+    ("config", "where"),
+    [
+        (RedisConfig(host="redis.internal", port=6380, db=2), "redis://redis.internal:6380/2"),
+        (RedisConfig(tls=RedisTls()), "rediss://127.0.0.1:6379/0"),
+        (RedisConfig(mode="cluster", nodes=(("a", 1), ("b", 2))), "cluster a:1,b:2"),
+        (RedisConfig(mode="sentinel", nodes=(("a", 1),), master="main"), "sentinel a:1 master main"),
+        (RedisConfig(url="unix:///run/broker.sock"), "unix:///run/broker.sock"),
+    ],
+)
+def test_it_says_where_it_looks(config: RedisConfig, where: str) -> None:
+    """In every mode, for people."""
+    assert config.where() == where
+
+
+@pytest.mark.parametrize("mode", ["standalone", "cluster", "sentinel"])
+async def test_tls_is_the_same_in_every_mode(mode: str, tmp_path: Path) -> None:
+    """The CA, our certificate and the hostname check are passed on to every connection."""
+    tls = RedisTls(ca_file=str(tmp_path / "ca.pem"), certificate_file="c.pem", key_file="k.pem")
+    config = RedisConfig(mode=mode, tls=tls, nodes=(("127.0.0.1", 1),))  # type: ignore[arg-type]
+    client = build_redis(config)
+    pool = client.nodes_manager if isinstance(client, RedisCluster) else client.connection_pool
+    options = pool.connection_kwargs
+    assert options["ssl_ca_certs"] == str(tmp_path / "ca.pem")
+    assert (options["ssl_certfile"], options["ssl_keyfile"]) == ("c.pem", "k.pem")
+    assert options["ssl_cert_reqs"] == "required"
+    assert options["ssl_check_hostname"] is True
+    await client.aclose()
+
+
+async def test_a_standalone_client_has_a_pool_that_waits() -> None:
+    """The library's own default refuses the hundred-and-first."""
+    client = build_redis(RedisConfig())
+    assert isinstance(client, Redis)
+    assert isinstance(client.connection_pool, BlockingConnectionPool)
+    await client.aclose()
