@@ -25,6 +25,9 @@ test: setup ## run the tests that need nothing but this machine
 services: setup ## install the servers that some tests talk to: Redis, S3 (built once, some minutes)
 	@$(venv)/python -m infra.setup.services
 
+sim: setup ## draw disasters from seeds: SEEDS=100000 for more of them, SEED=7 to replay one
+	@$(venv)/python tests/simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
+
 hostile: setup ## attack the sandboxes, one sentence a test
 	@$(venv)/pytest tests/hostile
 
