@@ -217,5 +217,13 @@ def _cors(config: EdgeConfig) -> Middleware:
             "traceparent",
             "x-request-id",
         ],
-        expose_headers=["location", "preference-applied", "retry-after", "x-request-id"],
+        expose_headers=[
+            "content-disposition",
+            "content-range",
+            "etag",
+            "location",
+            "preference-applied",
+            "retry-after",
+            "x-request-id",
+        ],
     )
