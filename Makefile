@@ -3,7 +3,7 @@ PYTHON ?=
 WORKERS ?= 2
 venv := .venv/bin
 
-.PHONY: help setup demo test check serve services hostile bench fmt languages guest lock clean
+.PHONY: help setup demo test check serve services sim hostile bench fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -25,7 +25,7 @@ test: setup ## run the tests that need nothing but this machine
 services: setup ## install the servers that some tests talk to: Redis, S3 (built once, some minutes)
 	@$(venv)/python -m infra.setup.services
 
-sim: setup ## draw disasters from seeds: SEEDS=100000 for more of them, SEED=7 to replay one
+sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one with SEED=7
 	@$(venv)/python tests/simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
 
 hostile: setup ## attack the sandboxes, one sentence a test

@@ -9,7 +9,7 @@ import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
-from tests.simulation.world import simulate  # noqa: E402 - needs the path set first
+from tests.simulation.world import simulate
 
 
 def main() -> int:
