@@ -56,7 +56,8 @@ async def test_the_same_request_again_joins_the_execution_that_exists(world: Wor
         await eventually(lambda: _is_empty(edge), "both entries to be acknowledged")
     assert len(runs) == 1
     assert (await submit(edge, command())).result == "joined"
-    assert len(await world.results()) == 1
+    # Results are at least once: on a cluster the duplicate may see an end that is not settled yet.
+    assert {result.execution_id for result in await world.results()} == {"job-1"}
 
 
 async def test_another_body_under_the_same_id_is_a_conflict(world: World) -> None:
