@@ -156,7 +156,7 @@ def _routes(
     now: Callable[[], datetime],
 ) -> list[BaseRoute]:
     back_pressure = BackPressure(publisher, config.waiting_max)
-    compatible = Compatible(config, publisher, back_pressure, stores.files, now)
+    compatible = Compatible(config, publisher, back_pressure, stores.files, stores.sessions, now)
     executions = Executions(config, publisher, back_pressure, stores.files, stores.sessions, closing)
     sessions = SessionRoutes(publisher, stores.sessions)
     control = Control(config, publisher)

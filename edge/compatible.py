@@ -16,9 +16,11 @@ from edge.config import EdgeConfig
 from edge.file_references import resolve_references
 from edge.refusals import refuse
 from edge.responses import json_response
+from edge.sessions import check_owner
 from edge.transcript import Transcript
 from edge.waiting import first_ending, take_in
 from infra.stores.files import FileStore
+from infra.stores.sessions import Sessions
 from schemas.commands import CancelExecution
 from schemas.digest import digest_of
 from schemas.ids import ExecutionId
@@ -34,12 +36,14 @@ class Compatible:
         publisher: Publisher,
         back_pressure: BackPressure,
         files: FileStore,
+        sessions: Sessions,
         now: Callable[[], datetime],
     ) -> None:
         self._config = config
         self._publisher = publisher
         self._back_pressure = back_pressure
         self._files = files
+        self._sessions = sessions
         self._now = now
 
     async def run(self, request: Request) -> Response:
@@ -67,6 +71,8 @@ class Compatible:
         body = await read_body(request, self._config.body_timeout_s)
         tenant = tenant_of_body(request, body, self._config.keys, told=self._config.security_logs)
         asked = compatible_command(request, body, tenant, self._config, self._now())
+        if asked.continues:
+            await check_owner(self._sessions, self._files, tenant, asked.continues)
         command = await resolve_references(self._files, asked.command, refused_as=403, anywhere=True)
         return replace(asked, command=command)
 

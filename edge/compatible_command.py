@@ -21,10 +21,13 @@ from schemas.wire import decode_as
 
 @dataclass(frozen=True, slots=True)
 class CompatibleCommand:
-    """A command, and the references of the newer shape in it by the name each file is put under."""
+    """A command, and what else the client told."""
 
     command: RunCode
     newer: Mapping[str, CompatibleFile]
+    """References of the newer shape by the name each file is put under."""
+    continues: str | None
+    """The session of an earlier run that the client goes on from."""
 
 
 _THEIR_NAMES = {"language": "lang", "limits.timeout_s": "timeout"}
@@ -61,7 +64,7 @@ def compatible_command(
     except Refusal as refusal:
         raise _in_their_words(refusal) from None
     newer = {name: file for name, file in files.items() if file.storage_session_id}
-    return CompatibleCommand(command, newer)
+    return CompatibleCommand(command, newer, asked.session_id)
 
 
 def _args(asked: CompatibleRun) -> list[str]:

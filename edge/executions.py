@@ -19,7 +19,7 @@ from edge.native_command import native_command
 from edge.preferences import StreamFormat, after_seq, stream_format, wait_s
 from edge.refusals import refuse
 from edge.responses import json_response
-from edge.sessions import use_session
+from edge.sessions import granted
 from edge.transcript import Transcript, view_of
 from edge.waiting import first_ending, read_so_far, take_in
 from infra.stores.files import FileStore
@@ -100,7 +100,7 @@ class Executions:
         command = await resolve_references(self._files, command, refused_as=422)
         await self._back_pressure.admit()
         if command.session_id is not None:
-            await use_session(self._sessions, command.tenant, command.session_id, refused_as=404)
+            await granted(self._sessions.use(command.tenant, command.session_id))
         return command
 
     async def _published(self, command: RunCode) -> ExecutionRecord:

@@ -1,7 +1,8 @@
 """Native sessions over HTTP. Another owner's is answered in the same words as one that never was."""
 
+import asyncio
 from collections.abc import Awaitable
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -9,6 +10,7 @@ from starlette.responses import Response
 from edge.authentication import tenant_of
 from edge.refusals import Refusal, refuse
 from edge.responses import json_response
+from infra.stores.files import FileStore
 from infra.stores.sessions import Session, Sessions, TooManySessions, UnknownSession
 from schemas.commands import EndSession
 from schemas.http import ErrorBody, SessionsView, SessionView
@@ -62,32 +64,33 @@ class SessionRoutes:
             await self._sessions.find(tenant_of(request), session_id) if is_opaque_id(session_id) else None
         )
         if known is None:
-            raise unknown_session(404)
+            raise _unknown()
         return known
 
 
-async def use_session(
-    sessions: Sessions, tenant: TenantId, session_id: SessionId, *, refused_as: Literal[403, 404]
-) -> None:
-    """Let a session live on, and open it if it is not there. Raises `Refusal`, also for another owner's."""
-    await granted(sessions.use(tenant, session_id), refused_as)
+async def check_owner(sessions: Sessions, files: FileStore, tenant: TenantId, session_id: str) -> None:
+    """Raise `Refusal` (403) for a session that belongs to another owner; one that nobody owns is fine."""
+    if not is_opaque_id(session_id):
+        return
+    about = SessionId(session_id)
+    owners = await asyncio.gather(sessions.owner_of(about), files.records.owner_of(about))
+    if set(owners) - {None, tenant}:
+        raise _unknown(403, "unauthorized_session")
 
 
-async def granted(asked: Awaitable[T], refused_as: Literal[403, 404] = 404) -> T:
+async def granted(asked: Awaitable[T]) -> T:
     """Return what was asked of the sessions; what they refuse becomes a `Refusal`."""
     try:
         return await asked
     except UnknownSession:
-        raise unknown_session(refused_as) from None
+        raise _unknown() from None
     except TooManySessions as full:
         error = "too_many_sessions"
         body = ErrorBody(error=error, message=full.message, field="session_id", limit=full.sessions_max)
         raise Refusal(409, body) from None
 
 
-def unknown_session(status: Literal[403, 404]) -> Refusal:
-    """Return the refusal of a session that is not there for whoever asks."""
-    error = "unauthorized_session" if status == 403 else "unknown_session"
+def _unknown(status: int = 404, error: str = "unknown_session") -> Refusal:
     return refuse(status, error, "There is no session of yours with this id, or no longer.", "session_id")
 
 

@@ -167,7 +167,7 @@ class RunCodeHandler:
                 return await self._give_up(execution, "lost", "An error inside Millrace ended the execution.")
 
     async def _take_and_run(self, execution: Execution) -> None:
-        await enter_session(execution.command, self._sessions)
+        await enter_session(execution.command, self._sessions, self._files)
         sandbox = await self._acquire(execution)
         if sandbox is None:
             return await execution.journal.finish(not_wanted_any_more(execution, self._now()))

@@ -15,14 +15,17 @@ from streams.turns import must_ask
 log = structlog.get_logger(__name__)
 
 
-async def enter_session(command: RunCode, sessions: Sessions | None) -> None:
-    """Let the command's session live for another while, and open it if it is not there.
+async def enter_session(command: RunCode, sessions: Sessions | None, files: FileStore) -> None:
+    """Let the command's session and its files live for another while, and open it if it is not there.
 
     An execution that is a session of its own, as those of the compatible contract are, enters none. Raises
     `RequestRefused` for a session of another owner, or one too many.
     """
     if sessions is not None and command.session_id is not None and must_ask(command):
-        await sessions.use(command.tenant, command.session_id)
+        await asyncio.gather(
+            sessions.use(command.tenant, command.session_id),
+            files.records.keep(command.tenant, command.session_id),
+        )
 
 
 class SessionEnder:

@@ -106,6 +106,10 @@ class FileRecords:
             found = await self._client.getex(self._place_key(file_id), px=self._ttl_ms)
             return None if found is None else SessionId(_text(found))
 
+    async def keep(self, owner: TenantId, session_id: SessionId) -> None:
+        """Let the files of a session live for another TTL."""
+        await self._run(_FIND, session_id, owner, self._ttl_ms, "")
+
     async def listing(self, owner: TenantId, session_id: SessionId) -> list[StoredFile]:
         """Return the files of a session in the order in which they were saved, as `find` would."""
         return [_decode(record) for record in await self._run(_FIND, session_id, owner, self._ttl_ms)]

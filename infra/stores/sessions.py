@@ -60,7 +60,10 @@ class TooManySessions(RequestRefused):
     """The owner has as many as he may."""
 
     def __init__(self, sessions_max: int) -> None:
-        message = f"There may be {sessions_max} sessions at a time. End one that is not needed any more."
+        message = (
+            f"There may be {sessions_max} sessions at a time (MAX_SESSIONS_PER_ENTITY). "
+            "End one that is not needed any more."
+        )
         super().__init__(message, field="session_id", limit=sessions_max)
         self.sessions_max = sessions_max
 

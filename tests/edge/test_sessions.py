@@ -39,7 +39,7 @@ async def test_one_too_many_is_refused_with_the_limit(house: House) -> None:
         assert answer.status_code == 409
         refused = answer.json()
         assert (refused["error"], refused["limit"]) == ("too_many_sessions", 3)
-        assert "3 sessions" in refused["message"]
+        assert "3 sessions" in refused["message"] and "MAX_SESSIONS_PER_ENTITY" in refused["message"]
     body["session_id"] = sessions[0]["id"]
     assert (await house.client.post("/executions", json=body)).status_code == 202
 
@@ -104,6 +104,18 @@ async def test_the_compatible_route_opens_no_native_session(house: House, sessio
     answer = await house.client.post("/exec", json={"lang": "py", "code": "x"})
     assert len(answer.json()["session_id"]) == 21
     assert (await sessions.listing("default", 0, 10))[0] == 0
+
+
+async def test_a_run_that_goes_on_from_a_session_of_somebody_else_is_forbidden(house: House) -> None:
+    """Whether it was opened natively or is one of files; one's own, and one that nobody knows, are fine."""
+    native = (await open_session(house))["id"]
+    uploaded = await house.client.post("/upload", files={"file": ("a.txt", b"x")})
+    for session in (native, uploaded.json()["session_id"], "never-was"):
+        body = {"lang": "py", "code": "x", "session_id": session}
+        assert (await house.client.post("/exec", json=body)).status_code == 200
+        answer = await house.client.post("/exec", json=body, headers=THEIRS)
+        assert answer.status_code == (200 if session == "never-was" else 403), session
+    assert (await house.client.get("/sessions", headers=THEIRS)).json()["total"] == 0
 
 
 async def test_the_command_on_the_wire_needs_no_owner() -> None:

@@ -192,6 +192,15 @@ async def test_a_run_opens_its_session_and_lets_it_live_on(run, sessions) -> Non
     assert again.opened_at == first.opened_at and again.used_at > first.used_at
 
 
+async def test_the_files_of_a_session_live_as_long_as_it_is_used(run, files, redis, redis_config) -> None:
+    """Also by runs that do not touch them."""
+    await run(Put("out.txt", "x"), session_id="notebook")
+    about = f"{redis_config.prefix}millrace:files:{{notebook}}"
+    await redis.pexpire(about, 5_000)
+    await run(End(), session_id="notebook")
+    assert await redis.pttl(about) > 100_000
+
+
 async def test_a_session_of_another_tenant_is_refused(run, sessions, sandboxes) -> None:
     """As one that is not there, and without a sandbox."""
     await sessions.use("acme", "notebook")
