@@ -92,8 +92,6 @@ class Uploads:
                 try:
                     yield part.filename, await self._store(owner, session_id, part, fields)
                 except FileRefused as refused:
-                    # Read to its end first: an answer to a client that still sends is often not read.
-                    await part.drain()
                     if not forgiving:
                         raise
                     yield part.filename, refused

@@ -1,6 +1,7 @@
 """`POST /upload` and `/upload/batch`: names kept, limits said, and nothing left of what broke off."""
 
 import asyncio
+import http.client
 import re
 from dataclasses import replace
 from typing import Any
@@ -305,3 +306,22 @@ async def test_no_more_of_a_file_is_held_than_one_piece_off_the_network(
 
 
 UNBOUNDED = {"file_bytes_max": 1 << 30, "session_bytes_max": 1 << 30}
+
+
+async def test_a_client_that_only_listens_when_it_has_said_everything_gets_its_answer(
+    make_house: Any, keys: tuple[str, str]
+) -> None:
+    """The rest of a file over the limit is taken off the wire: a broken connection would look like no server."""
+    house = await make_house(served=True, bounds=Bounds(files_bytes_max=16 << 20))
+    sent = form(("file", "big", b"x" * (8 << 20)))
+
+    def upload() -> tuple[int, bytes]:
+        connection = http.client.HTTPConnection(house.base_url.removeprefix("http://"), timeout=30)
+        headers = {**sent["headers"], "x-api-key": keys[0]}
+        connection.request("POST", "/upload", body=sent["content"], headers=headers)
+        answer = connection.getresponse()
+        return answer.status, answer.read()
+
+    status, body = await asyncio.to_thread(upload)
+    assert status == 413
+    assert b"file_too_large" in body
