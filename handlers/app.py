@@ -14,7 +14,8 @@ from handlers.run_code import RunCodeConfig, RunCodeHandler
 from handlers.running import Registry
 from handlers.service import HandlerService, ServiceConfig
 from handlers.sessions import SessionEnder
-from infra.connect import file_store, redis_config, session_store
+from handlers.state import States
+from infra.connect import file_store, redis_config, session_store, state_store
 from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
@@ -23,9 +24,13 @@ from infra.stores.files import FileStore
 from infra.stores.presence import RedisPresence
 from infra.stores.session_sweep import SessionSweep
 from infra.stores.sessions import Sessions
+from infra.stores.state import StateStore
+from infra.stores.state_archive import StateArchive
 from sandboxes.bodies import build_sandboxes
 from streams.protocol import DeliveryPolicy
 from streams.redis import RedisTransport
+
+MIB = 1024 * 1024
 
 
 def main(settings: Settings) -> None:
@@ -43,12 +48,15 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     redis = build_redis(redis_config(settings))
     files, sessions = file_store(settings, redis), session_store(settings, redis)
-    session_sweep = SessionSweep(sessions, [files])
+    states = state_store(settings, redis, files.objects)
+    session_sweep = SessionSweep(sessions, [files], lasting=[states])
     ender = SessionEnder(session_sweep, sessions, files)
     every_s = settings.session_cleanup_interval_minutes * 60.0
     sweeps = (session_sweep, FileSweep(files, redis, redis_config(settings)))
     sweeping = [asyncio.create_task(sweep.forever(every_s)) for sweep in sweeps]
-    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, sessions)
+    if settings.state_archive_enabled:
+        sweeping.append(asyncio.create_task(_archive(settings, states).forever()))
+    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, sessions, states)
     try:
         await _build(settings, stores, Registry(ender.start)).run(stop, _now)
     finally:
@@ -66,6 +74,7 @@ class Stores:
     presence: RedisPresence
     files: FileStore
     sessions: Sessions
+    states: StateStore
 
 
 def _build(settings: Settings, stores: Stores, registry: Registry) -> HandlerService:
@@ -80,7 +89,14 @@ def _build(settings: Settings, stores: Stores, registry: Registry) -> HandlerSer
         network=not settings.enable_network_isolation,
     )
     handler = RunCodeHandler(
-        config, transport, sandboxes, stores.files, registry, _now, sessions=stores.sessions
+        config,
+        transport,
+        sandboxes,
+        stores.files,
+        registry,
+        _now,
+        sessions=stores.sessions,
+        states=_states(settings, stores.states),
     )
     service = ServiceConfig(
         id=name,
@@ -88,6 +104,20 @@ def _build(settings: Settings, stores: Stores, registry: Registry) -> HandlerSer
         shutdown_grace_s=settings.millrace_shutdown_grace_seconds,
     )
     return HandlerService(service, transport, sandboxes, handler, registry, stores.presence)
+
+
+def _states(settings: Settings, store: StateStore) -> States | None:
+    if not settings.state_persistence_enabled:
+        return None
+    return States(store, settings.state_max_size_mb * MIB, on_error=settings.state_capture_on_error)
+
+
+def _archive(settings: Settings, states: StateStore) -> StateArchive:
+    return StateArchive(
+        states,
+        after_s=float(settings.state_archive_after_seconds),
+        every_s=float(settings.state_archive_check_interval_seconds),
+    )
 
 
 def _now() -> datetime:

@@ -62,6 +62,7 @@ def concluded(execution: Execution, exit_: Exit, kept: Kept, started_at: datetim
         deleted_files=kept.deleted,
         files_not_kept=kept.not_kept,
         session_id=_session_of(execution, kept),
+        state=kept.state,
         attempt=execution.lease.attempt,
     )
 

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 from handlers.journal import Journal
 from handlers.running import Running
-from sandboxes.protocol import Program
+from sandboxes.protocol import Program, StateOrder
 from schemas.commands import RunCode
 from schemas.ids import ExecutionId
 from streams.protocol import Lease
@@ -28,8 +28,8 @@ class Execution:
         """What was asked for."""
         return self.lease.command
 
-    def program(self) -> Program:
-        """Return what is to run in the sandbox."""
+    def program(self, state: StateOrder | None = None) -> Program:
+        """Return what is to run in the sandbox, with the variables of its session if it has any."""
         command = self.command
         return Program(
             code=command.code,
@@ -37,4 +37,5 @@ class Execution:
             env=command.env,
             stdin=(command.stdin or "").encode(),
             keep_stdin_open=command.stdin is None,
+            state=state,
         )

@@ -8,17 +8,19 @@ from infra.stores.files import FileStore
 from infra.stores.stored_file import FileAttributes, StoredFile
 from sandboxes.protocol import Sandbox, SandboxUnavailable
 from schemas.commands import RunCode
+from schemas.events import StateInfo
 from schemas.files import FileNotKept, FileOrigin, FileRef, InputFile
 from schemas.ids import SessionId, new_id
 
 
 @dataclass(slots=True)
 class Kept:
-    """What became of the files after a run."""
+    """What is left after a run: what became of its files, and of its variables."""
 
     files: list[FileRef] = field(default_factory=list)
     deleted: list[str] = field(default_factory=list)
     not_kept: list[FileNotKept] = field(default_factory=list)
+    state: StateInfo = field(default_factory=StateInfo)
 
 
 class ExecutionFiles:

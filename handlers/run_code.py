@@ -1,15 +1,15 @@
 """The life of one execution: read this first.
 
-An entry is admitted, its lease and its session's turn are taken; a sandbox is taken, the files are put in,
-the code runs and every frame of its output is written to the log; what it produced is stored, exactly one
-`finished` written and the entry acknowledged, and the sandbox destroyed. Whoever loses the lease on the
-way stops at once, for another handler decides now.
+An entry is admitted, its lease and its session's turn are taken; a sandbox is taken, files and variables
+are put in, the code runs and every frame of its output is written to the log; what it produced and what it
+remembers is stored, exactly one `finished` written and the entry acknowledged, and the sandbox destroyed.
+Whoever loses the lease on the way stops at once, for another handler decides now.
 """
 
 import asyncio
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 import structlog
@@ -28,6 +28,7 @@ from handlers.files import ExecutionFiles, Kept
 from handlers.journal import Journal
 from handlers.running import Registry
 from handlers.sessions import enter_session
+from handlers.state import ExecutionState, States
 from handlers.verdict import is_expired, last_started, may_try_again, verdict
 from infra.errors import LeaseLost, MillraceError, RequestRefused
 from infra.stores.files import FileStore
@@ -81,6 +82,7 @@ class RunCodeHandler:
         now: Callable[[], datetime],
         *,
         sessions: Sessions | None = None,
+        states: States | None = None,
     ) -> None:
         self._config = config
         self._consumer = consumer
@@ -89,6 +91,7 @@ class RunCodeHandler:
         self._registry = registry
         self._now = now
         self._sessions = sessions
+        self._states = states
 
     async def on_delivery(self, delivery: Delivery) -> None:
         """Bring one entry to its end, or leave it to whoever holds its lease."""
@@ -173,13 +176,15 @@ class RunCodeHandler:
             return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
         try:
             files = ExecutionFiles(execution.command, self._files)
+            state = ExecutionState(execution.command, self._states)
             await files.put(sandbox)
-            program = execution.running.enter(sandbox, execution.program())
+            program = execution.running.enter(sandbox, execution.program(await state.order()))
             if self._is_unwanted(execution):
                 return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
             started_at = await self._say_started(execution, sandbox)
             exit_ = await _run(sandbox, program, execution.journal)
-            await self._conclude(execution, exit_, await files.keep(sandbox), started_at)
+            kept = replace(await files.keep(sandbox), state=await state.keep(sandbox, exit_))
+            await self._conclude(execution, exit_, kept, started_at)
         finally:
             await sandbox.close()
 

@@ -1,6 +1,7 @@
 """What every front door makes from the settings before anything else: how to reach Redis, where files lie."""
 
 import re
+from datetime import timedelta
 from pathlib import Path
 
 from infra.errors import Misconfigured
@@ -12,6 +13,7 @@ from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
 from infra.stores.objects import ObjectStore
 from infra.stores.sessions import RedisSessions
+from infra.stores.state import StateStore, StateTerms
 
 _HOUR_S = 3600.0
 
@@ -65,6 +67,16 @@ def session_store(settings: Settings, redis: RedisClient) -> RedisSessions:
         sessions_max=settings.max_sessions_per_entity,
         id_length=settings.session_id_length,
     )
+
+
+def state_store(settings: Settings, redis: RedisClient, objects: ObjectStore) -> StateStore:
+    """Return the store of Python state. Close `objects` and `redis` after it."""
+    kept = timedelta(days=settings.state_archive_ttl_days)
+    terms = StateTerms(
+        ttl_s=float(settings.state_ttl_seconds),
+        archive_ttl=kept if settings.state_archive_enabled else None,
+    )
+    return StateStore(redis, redis_config(settings), objects, terms)
 
 
 def object_store(settings: Settings) -> ObjectStore:

@@ -29,13 +29,22 @@ class KeepsOfSessions(Protocol):
 class SessionSweep:
     """Ends sessions in every store."""
 
-    def __init__(self, sessions: Sessions, stores: Sequence[KeepsOfSessions]) -> None:
+    def __init__(
+        self,
+        sessions: Sessions,
+        stores: Sequence[KeepsOfSessions],
+        lasting: Sequence[KeepsOfSessions] = (),
+    ) -> None:
         self._sessions = sessions
         self._stores = stores
+        self._lasting = lasting
+        """These forget when somebody ends a session; what time ends they keep for a time of their own."""
 
     async def end(self, owner: TenantId, session_id: SessionId) -> None:
         """End one session now, whether it is known or not. Raises `Unavailable`."""
         await self._sessions.end(owner, session_id)
+        for store in self._lasting:
+            await store.delete_session(owner, session_id)
         await self._clear(owner, session_id)
 
     async def forever(self, every_s: float) -> None:

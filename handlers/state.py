@@ -1,0 +1,89 @@
+"""The variables of a session: given to a run before it starts, kept after it.
+
+For Python, and for sessions that are shared: an execution that is a session of its own, as every plain
+`POST /exec` is, begins with nothing and leaves nothing.
+"""
+
+from dataclasses import dataclass
+
+import structlog
+
+from infra.errors import Unavailable
+from infra.stores.state import NONE, StateChanged, StateStore
+from sandboxes.protocol import Exit, Sandbox, StateOrder
+from schemas.commands import RunCode
+from schemas.events import StateInfo
+from schemas.languages import find_language
+from streams.turns import must_ask
+
+log = structlog.get_logger(__name__)
+
+_CHANGED = "The state was replaced by somebody else while the code ran, so the run's was not saved."
+
+
+@dataclass(frozen=True, slots=True)
+class States:
+    """Where states are, and the operator's side of them."""
+
+    store: StateStore
+    bytes_max: int
+    on_error: bool = False
+    """Keep the variables also of code that failed."""
+
+
+class ExecutionState:
+    """The state of one attempt, on its way into the sandbox and back."""
+
+    def __init__(self, command: RunCode, states: States | None) -> None:
+        self._command = command
+        self._states = states if _has_state(command) else None
+        self._before = NONE
+        self._away = ""
+
+    async def order(self) -> StateOrder | None:
+        """Return what the sandbox shall restore and keep; None if nothing.
+
+        While the state cannot be reached the code runs without, and what it leaves is not saved: it would
+        take the place of what is only out of reach.
+        """
+        if self._states is None or self._command.session_id is None:
+            return None
+        try:
+            found = await self._states.store.load(self._command.tenant, self._command.session_id)
+        except Unavailable as away:
+            self._away = f"The state could not be read, so the code ran without it: {away.message}"
+            return None
+        if found is not None:
+            self._before = found.record.etag
+        data = None if found is None else found.data
+        return StateOrder(data, self._states.bytes_max, self._states.on_error)
+
+    async def keep(self, sandbox: Sandbox, exit_: Exit) -> StateInfo:
+        """Store what the run saved; whatever else happened, the run stays good."""
+        if self._states is None:
+            return StateInfo()
+        if self._away:
+            return StateInfo(error=self._away)
+        if exit_.outcome != "exited":
+            return StateInfo(error="The run did not come to its own end; the state of before is kept.")
+        saved = await sandbox.saved_state()
+        if saved.data is None:
+            return StateInfo(error=saved.note or "Nothing was saved.")
+        return await self._store(self._states.store, saved.data, saved.note)
+
+    async def _store(self, store: StateStore, data: bytes, note: str) -> StateInfo:
+        command = self._command
+        assert command.session_id is not None, "without one there is no state"
+        try:
+            await store.save(command.tenant, command.session_id, data, self._before)
+        except StateChanged:
+            return StateInfo(error=_CHANGED)
+        except Unavailable as away:
+            log.warning("state_not_saved", session_id=command.session_id, reason=away.message)
+            return StateInfo(error=f"The state could not be saved: {away.message}")
+        return StateInfo(saved=True, size_bytes=len(data), error=note or None)
+
+
+def _has_state(command: RunCode) -> bool:
+    language = find_language(command.language)
+    return must_ask(command) and language is not None and language.code == "py"
