@@ -311,7 +311,7 @@ UNBOUNDED = {"file_bytes_max": 1 << 30, "session_bytes_max": 1 << 30}
 async def test_a_client_that_only_listens_when_it_has_said_everything_gets_its_answer(
     make_house: Any, keys: tuple[str, str]
 ) -> None:
-    """The rest of a file over the limit is taken off the wire: a broken connection would look like no server."""
+    """What is left of a refused file is taken off the wire; a broken connection would look like no server."""
     house = await make_house(served=True, bounds=Bounds(files_bytes_max=16 << 20))
     sent = form(("file", "big", b"x" * (8 << 20)))
 
