@@ -1,6 +1,7 @@
 """Which body the operator wants, built from the settings: the one place that knows all of them."""
 
 import os
+from collections.abc import Mapping
 from functools import partial
 
 from infra.cache_folder import cache_folder
@@ -30,6 +31,19 @@ def _local(settings: Settings) -> Sandboxes:
     from sandboxes.toolchains import find_toolchains  # noqa: PLC0415
 
     config = LocalConfig(
-        allow_weak=settings.millrace_allow_weak_sandbox, uid_first=settings.millrace_local_uid
+        allow_weak=settings.millrace_allow_weak_sandbox,
+        uid_first=settings.millrace_local_uid,
+        prestarted=_prestarted(settings) if settings.pod_pool_enabled else {},
     )
     return LocalSandboxes(config, partial(find_toolchains, caches=cache_folder(os.environ)))
+
+
+def _prestarted(settings: Settings) -> Mapping[str, int]:
+    """Return how many runtimes wait for each language that can be started ahead."""
+    return {
+        "js": settings.pod_pool_js,
+        "ts": settings.pod_pool_ts,
+        "php": settings.pod_pool_php,
+        "r": settings.pod_pool_r,
+        "java": settings.pod_pool_java,
+    }

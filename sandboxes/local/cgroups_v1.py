@@ -67,6 +67,7 @@ class _GroupV1:
         (pids / "pids.max").write_text(str(limits.pids_max + INIT_PROCESSES))
         quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
         (cpu / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
+        write_if_there(cpu / "cpu.cfs_burst_us", 0)  # never above the quota
         (cpu / "cpu.cfs_quota_us").write_text(str(quota))
         # what it did not use while it waited may help it start
         write_if_there(cpu / "cpu.cfs_burst_us", quota)

@@ -79,6 +79,7 @@ class _GroupV2:
         self._write("memory.max", limits.memory_bytes_max)
         self._write("pids.max", limits.pids_max + INIT_PROCESSES)
         quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
+        write_if_there(self._folder / "cpu.max.burst", 0)  # never above the quota
         self._write("cpu.max", f"{quota} {CPU_PERIOD_US}")
         # what it did not use while it waited may help it start
         write_if_there(self._folder / "cpu.max.burst", quota)

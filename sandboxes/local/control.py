@@ -122,6 +122,7 @@ class Control:
         The future raises `SandboxFailed` if that cannot be.
         """
         self._limited = self._loop.create_future()
+        self._limited.add_done_callback(_look_at)
         try:
             self._socket.send(self._packed({"do": "limit"} | limits))
         except OSError as error:
@@ -200,6 +201,12 @@ class InitControl(Control):
     def _packed(self, order: dict[str, Any]) -> bytes:
         body = marshal.dumps(order, _MARSHAL_VERSION)
         return len(body).to_bytes(4, "big") + body
+
+
+def _look_at(future: "asyncio.Future[float]") -> None:
+    """Let nobody report a failure as lost whose waiter had another one."""
+    if not future.cancelled():
+        future.exception()
 
 
 def _wake(waiter: "asyncio.Future[None]") -> None:

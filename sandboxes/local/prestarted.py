@@ -132,12 +132,16 @@ class Prestarted:
             self._order_fd = -1
 
     def _hear(self) -> None:
-        said = os.read(self._word_fd, 64)
+        try:
+            said = os.read(self._word_fd, 64) if self._word_fd >= 0 else b""
+        except BlockingIOError:
+            return
         for word, future in ((b"ready", self._ready), (b"built", self._built)):
             if word in said and not future.done():
                 future.set_result(_WELL)
 
     def _hear_end(self, ended: "asyncio.Future[Ended]") -> None:
+        self._hear()  # what it said last may be there unread
         for future in (self._ready, self._built):
             if future.done():
                 continue

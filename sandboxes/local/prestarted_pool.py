@@ -55,10 +55,14 @@ class Starter:
         """Start one, and wait until it is ready. Raises SandboxFailed, SandboxUnavailable, OSError."""
         uid = self.next_uid()
         guest = await self.launcher.launch(uid=uid, network=False, host_paths=toolchain.binds)
+        enclosing = asyncio.ensure_future(asyncio.to_thread(self._enclose, guest.pid, limits))
         try:
-            group = await asyncio.to_thread(self._enclose, guest.pid, limits)
+            group = await asyncio.shield(enclosing)
         except BaseException:
             await guest.close()
+            await asyncio.wait([enclosing])  # the thread goes on whoever waits
+            if not enclosing.exception() and (made := enclosing.result()):
+                made.remove()
             raise
         taken = Taken(Prestarted(guest, uid or 0), group, 0.0)
         try:

@@ -1,4 +1,4 @@
-"""Every language of the table, built and run for real in local sandboxes."""
+"""Every language of the table, built and run for real in local sandboxes, cold and started ahead."""
 
 import asyncio
 import os
@@ -19,6 +19,7 @@ from sandboxes.protocol import Exit, OutputFrame, Program, SandboxSpec
 from sandboxes.toolchains import find_toolchains
 from schemas.languages import LANGUAGES
 from schemas.limits import SandboxLimits
+from tests.sandboxes.ahead import acquire
 
 HERE = Path(__file__).parent
 HELLO = HERE.parent.parent / "examples" / "hello"
@@ -26,7 +27,15 @@ LIMITS = SandboxLimits(timeout_s=30, cpus=2.0, memory_bytes_max=512 * 1024 * 102
 CODES = [language.code for language in LANGUAGES]
 NAMES = {language.code: language.name for language in LANGUAGES}
 
+PRESTARTED = ("js", "ts", "php", "r", "java")
+STARTS = ("cold", "prestarted")
+CASES = [*(("cold", code) for code in CODES), *(("prestarted", code) for code in PRESTARTED)]
+"""How a runtime starts must not be told from what a program sees: every test runs both ways."""
+
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+every_language = pytest.mark.parametrize(("sandboxes", "language"), CASES, indirect=["sandboxes"])
+both_starts = pytest.mark.parametrize("sandboxes", STARTS, indirect=True)
+cold = pytest.mark.parametrize("sandboxes", ["cold"], indirect=True)
 
 
 @dataclass
@@ -45,9 +54,12 @@ class Told:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sandboxes() -> AsyncIterator[LocalSandboxes]:
+async def sandboxes(request: pytest.FixtureRequest) -> AsyncIterator[LocalSandboxes]:
     """Local sandboxes of this machine; skipped where it cannot isolate, unless in CI."""
-    local = LocalSandboxes(LocalConfig(), partial(find_toolchains, caches=cache_folder(os.environ)))
+    ahead = request.param == "prestarted"
+    config = LocalConfig(prestarted=dict.fromkeys(PRESTARTED, 1), warm_plain=0) if ahead else LocalConfig()
+    found = partial(find_toolchains, caches=cache_folder(os.environ))
+    local = LocalSandboxes(config, found)
     try:
         await local.start()
     except Misconfigured as lack:
@@ -71,7 +83,7 @@ async def run(
     if not status.available and os.environ.get("CI") != "true":
         pytest.skip(status.missing)
     told = Told()
-    sandbox = await sandboxes.acquire(SandboxSpec("test", language, limits))
+    sandbox = await acquire(sandboxes, SandboxSpec("test", language, limits))
     try:
         async with aclosing(sandbox.run(Program(code, args, stdin=stdin))) as frames:
             async for frame in frames:
@@ -105,7 +117,7 @@ def hello_source(language: str) -> str:
     return source.read_text()
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_hello_world(sandboxes: LocalSandboxes, language: str) -> None:
     """The examples run, say nothing on stderr, and leave no file behind."""
     told = await run(sandboxes, language, hello_source(language))
@@ -114,35 +126,35 @@ async def test_hello_world(sandboxes: LocalSandboxes, language: str) -> None:
     assert told.produced == []
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_stdin_reaches_the_program_and_ends(sandboxes: LocalSandboxes, language: str) -> None:
     """Every line of stdin arrives, then end of file."""
     told = await run_mode(sandboxes, language, "echo", stdin=b"one\ntwo words\n")
     assert told.lines == ["got one", "got two words"], told
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_arguments_arrive_as_they_are(sandboxes: LocalSandboxes, language: str) -> None:
     """Nothing splits, expands or drops them."""
     told = await run_mode(sandboxes, language, "args", "a b", "$HOME", "*", "--version", "ž")
     assert told.lines == ["a b", "$HOME", "*", "--version", "ž"], told
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_exit_code_is_the_programs(sandboxes: LocalSandboxes, language: str) -> None:
     """An exit code other than zero is an ordinary end."""
     told = await run_mode(sandboxes, language, "exit")
     assert ended(told) == ("exited", "run", 3), told
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_stderr_is_kept_apart(sandboxes: LocalSandboxes, language: str) -> None:
     """What is written to stderr is not in stdout."""
     told = await run_mode(sandboxes, language, "stderr")
     assert (told.stdout, told.stderr) == (b"", b"oops\n")
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_crash_names_the_signal(sandboxes: LocalSandboxes, language: str) -> None:
     """A program that dies of a signal was killed, and the signal is told."""
     told = await run_mode(sandboxes, language, "crash")
@@ -151,21 +163,21 @@ async def test_crash_names_the_signal(sandboxes: LocalSandboxes, language: str) 
     assert told.exit.signal in ("SIGABRT", "SIGKILL")
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_unicode_is_utf_8(sandboxes: LocalSandboxes, language: str) -> None:
     """Source files and output are UTF-8 in every language."""
     told = await run_mode(sandboxes, language, "unicode")
     assert told.stdout.decode().strip() == "žluťoučký 🐎 漢字"
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_many_lines_come_in_order(sandboxes: LocalSandboxes, language: str) -> None:
     """Two hundred lines, none lost, none swapped."""
     told = await run_mode(sandboxes, language, "lines")
     assert told.lines == [f"line {number}" for number in range(1, 201)], told
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_too_much_memory_is_told_as_such(sandboxes: LocalSandboxes, language: str) -> None:
     """Whatever a language does when memory ends, the outcome says out of memory."""
     if sandboxes.info().tier != "A":
@@ -175,6 +187,7 @@ async def test_too_much_memory_is_told_as_such(sandboxes: LocalSandboxes, langua
     assert ended(told)[:2] == ("out_of_memory", "run"), told
 
 
+@cold
 async def test_endless_loops_time_out_with_their_output(sandboxes: LocalSandboxes) -> None:
     """What was printed before the end is there: no language keeps it in a buffer of its own."""
     limits = SandboxLimits(timeout_s=12, cpus=2.0)
@@ -184,7 +197,7 @@ async def test_endless_loops_time_out_with_their_output(sandboxes: LocalSandboxe
     assert ends == dict.fromkeys(here, (("timed_out", "run", None), ["before"], b""))
 
 
-@pytest.mark.parametrize("language", CODES)
+@every_language
 async def test_file_in_the_working_directory_is_produced(sandboxes: LocalSandboxes, language: str) -> None:
     """And nothing else is: neither the source nor what was built from it."""
     told = await run_mode(sandboxes, language, "file")
@@ -203,7 +216,9 @@ COMPILED = {
 }
 
 
-@pytest.mark.parametrize("language", COMPILED)
+@pytest.mark.parametrize(
+    ("sandboxes", "language"), [case for case in CASES if case[1] in COMPILED], indirect=["sandboxes"]
+)
 async def test_compile_error_ends_in_stage_build(sandboxes: LocalSandboxes, language: str) -> None:
     """The compiler's message is the program's stderr, and that is an ordinary end."""
     code, word = COMPILED[language]
@@ -217,7 +232,9 @@ async def test_compile_error_ends_in_stage_build(sandboxes: LocalSandboxes, lang
 UNFINISHED = {"py": "print((", "js": "let = (", "php": "<?php echo (", "r": "cat((", "bash": "if true"}
 
 
-@pytest.mark.parametrize("language", UNFINISHED)
+@pytest.mark.parametrize(
+    ("sandboxes", "language"), [case for case in CASES if case[1] in UNFINISHED], indirect=["sandboxes"]
+)
 async def test_syntax_error_of_an_interpreter_is_told_on_stderr(
     sandboxes: LocalSandboxes, language: str
 ) -> None:
@@ -228,6 +245,7 @@ async def test_syntax_error_of_an_interpreter_is_told_on_stderr(
     assert told.stderr
 
 
+@cold
 async def test_bash_has_the_usual_companions(sandboxes: LocalSandboxes) -> None:
     """People pipe through jq, awk, bc and python3."""
     code = """echo '{"a": [1, 2]}' | jq -c .a; seq 3 | awk '{s += $1} END {print s}'
@@ -239,6 +257,7 @@ async def test_bash_has_the_usual_companions(sandboxes: LocalSandboxes) -> None:
 JAVA_MAIN = "public static void main(String... a) { System.out.println(1); }"
 
 
+@both_starts
 @pytest.mark.parametrize(
     "code",
     [
@@ -252,6 +271,7 @@ async def test_java_classes_may_have_any_name(sandboxes: LocalSandboxes, code: s
     assert (await run(sandboxes, "java", code)).lines == ["1"]
 
 
+@both_starts
 @pytest.mark.parametrize(
     "code", ["import fs from 'fs'; console.log(typeof fs)", "console.log(typeof await 1)"]
 )
@@ -261,6 +281,7 @@ async def test_typescript_may_be_a_module(sandboxes: LocalSandboxes, code: str) 
     assert ended(told) == ("exited", "run", 0), told
 
 
+@both_starts
 async def test_typescript_errors_name_the_users_own_lines(sandboxes: LocalSandboxes) -> None:
     """A stack trace points into main.ts, not into what was made from it."""
     code = (
