@@ -1,8 +1,9 @@
-"""The servers that tests talk to, beside what is in wheels: `make services`, and CI before it tests.
+"""The servers that tests talk to, and npm for real clients, beside what is in wheels: `make services`, and CI before it tests.
 
 Without them those tests are skipped on a laptop and fail in CI.
 """
 
+import shutil
 import sys
 
 from infra.errors import Misconfigured
@@ -16,13 +17,19 @@ _PACKAGES = ("redis-server",)
 def main() -> int:
     """Install what is missing; return 1 if something could not be had."""
     status = 0
-    for get in (lambda: install(_PACKAGES), s3_server):
+    for get in (lambda: install(_PACKAGES), _npm, s3_server):
         try:
             get()
         except Misconfigured as error:
             sys.stderr.write(f"{error}\n")
             status = 1
     return status
+
+
+def _npm() -> None:
+    """Some packages of node bring npm along and bear no other beside them."""
+    if shutil.which("npm") is None:
+        install(("npm",))
 
 
 if __name__ == "__main__":
