@@ -1,4 +1,4 @@
-"""The servers that tests talk to, and npm for real clients, beside what is in wheels: `make services`, and CI before it tests.
+"""What tests need beside what is in wheels: servers, and npm for real clients. For `make services` and CI.
 
 Without them those tests are skipped on a laptop and fail in CI.
 """
