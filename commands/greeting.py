@@ -4,6 +4,7 @@ import asyncio
 import ssl
 import sys
 from contextlib import closing, suppress
+from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
@@ -23,9 +24,14 @@ _EVERY_ADDRESS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared 
 _BODY = '{"lang": "py", "code": "print(6 * 7)"}'
 
 
-def greet(settings: Settings, address: tuple[str, int], broker: EmbeddedBroker | None) -> int:
-    """Wait until there is an edge and a handler, then say so on stdout; return the exit status."""
-    handlers = asyncio.run(_first_handlers(settings))
+def greet(
+    settings: Settings, address: tuple[str, int], broker: EmbeddedBroker | None, since: datetime
+) -> int:
+    """Wait until there is an edge, and a handler that started after `since`; then say so on stdout.
+
+    Return the exit status. Handlers of a dead predecessor may still be listed, so `since` matters.
+    """
+    handlers = asyncio.run(_first_handlers(settings, since))
     if not handlers or not _edge_answers(settings, address):
         who = "the edge does not answer" if handlers else "no handler is there"
         sys.stderr.write(
@@ -52,8 +58,8 @@ def _edge_answers(settings: Settings, address: tuple[str, int]) -> bool:
     return False
 
 
-async def _first_handlers(settings: Settings) -> list[HandlerPresence]:
-    """Return the handlers as soon as there are any; the edge's socket takes connections already."""
+async def _first_handlers(settings: Settings, since: datetime) -> list[HandlerPresence]:
+    """Return the handlers as soon as there are any."""
     redis = build_redis(redis_config(settings))
     presence = RedisPresence(redis, settings.redis_key_prefix)
     handlers: list[HandlerPresence] = []
@@ -62,7 +68,7 @@ async def _first_handlers(settings: Settings) -> list[HandlerPresence]:
             while not handlers:
                 await asyncio.sleep(_POLL_S)
                 with suppress(Unavailable):
-                    handlers = await presence.handlers()
+                    handlers = [each for each in await presence.handlers() if each.started_at > since]
     await redis.aclose()
     return handlers
 

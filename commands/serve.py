@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime
 from typing import Any
 
 from commands.greeting import greet
@@ -88,7 +89,10 @@ def _children(settings: Settings, listener: socket.socket) -> Iterator[ChildSpec
         stop_grace_s=settings.millrace_shutdown_grace_seconds + 5,
     )
     address = listener.getsockname()[:2]
-    yield ChildSpec("greeting", lambda: greet(settings, address, broker), stage=_EDGE_STAGE, restart=False)
+    since = datetime.now(UTC)
+    yield ChildSpec(
+        "greeting", lambda: greet(settings, address, broker, since), stage=_EDGE_STAGE, restart=False
+    )
 
 
 def _on_the_embedded_broker(settings: Settings, broker: EmbeddedBroker) -> Settings:

@@ -12,6 +12,7 @@ from handlers.run_code import RunCodeHandler
 from handlers.running import Registry
 from infra.errors import Unavailable
 from infra.stores.presence import PRESENCE_EVERY_S, Presence
+from infra.tasks import end_tasks
 from sandboxes.protocol import Sandboxes
 from schemas.presence import HandlerPresence, LanguagePresence
 from streams.protocol import Transport
@@ -66,9 +67,7 @@ class HandlerService:
             await _first_of(consuming, asyncio.create_task(stop.wait()))
             await self._drain(consuming)
         finally:
-            for task in (listening, announcing, consuming):
-                task.cancel()
-            await asyncio.gather(listening, announcing, consuming, return_exceptions=True)
+            await end_tasks(listening, announcing, consuming)
             await self._leave()
 
     async def _drain(self, consuming: "asyncio.Task[None]") -> None:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from infra.errors import LeaseLost
+from infra.tasks import end_tasks
 from schemas.commands import RunCode
 from schemas.events import Event, Finished
 from schemas.ids import ExecutionId, TenantId
@@ -78,9 +79,7 @@ class RedisConsumer:
         try:
             await asyncio.wait([reading, draining], return_when=asyncio.FIRST_COMPLETED)
         finally:
-            draining.cancel()
-            reading.cancel()
-            await asyncio.wait([reading, draining])
+            await end_tasks(reading, draining)
         with suppress(asyncio.CancelledError):
             reading.result()  # a reader that ended by itself failed
 
@@ -192,6 +191,8 @@ class RedisConsumer:
             await self._acknowledge(delivery)
         else:
             await settle_again(self._link, delivery, command)
+        # Its entry was there for others to see, who may have put it into the line once more.
+        await self._link.persist(lambda: self._turns.leave(command))
         return Ended()
 
     async def _held(self, delivery: Delivery, by: str) -> HeldElsewhere:
