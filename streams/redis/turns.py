@@ -67,7 +67,7 @@ class Turns:
         return [line] if line and self._link.reach == "all" else []
 
     async def leave(self, command: RunCode) -> None:
-        """Leave the line where `finish` could not, and wake whoever is first then."""
+        """Leave the line where `finish` did not, and wake whoever is first then."""
         line = self._line(command)
         if line is None or command.id is None or not must_ask(command):
             return
