@@ -14,7 +14,7 @@ from starlette.routing import BaseRoute, Route
 from edge.access_log import AccessLog
 from edge.authentication import Authentication
 from edge.back_pressure import BackPressure
-from edge.body_limit import BodyLimit
+from edge.body_limit import BodyBound, BodyLimit
 from edge.compatible import Compatible
 from edge.config import EdgeConfig
 from edge.control import Control
@@ -28,6 +28,7 @@ from edge.openapi import OpenApi
 from edge.paths import Paths
 from edge.request_id import RequestId
 from edge.sessions import SessionRoutes
+from edge.states import StateRoutes
 from edge.stored_files import StoredFiles
 from edge.uploads import Uploads
 from edge.user_limits import UserLimits
@@ -37,6 +38,7 @@ from infra.stores.files import FileStore
 from infra.stores.presence import Presence
 from infra.stores.rates import Rates
 from infra.stores.sessions import Sessions
+from infra.stores.state import StateStore
 from streams.protocol import Publisher
 
 if TYPE_CHECKING:
@@ -53,6 +55,7 @@ class Stores:
     files: FileStore
     rates: Rates
     sessions: Sessions
+    states: StateStore
 
 
 def config_of(settings: Settings) -> EdgeConfig:
@@ -65,6 +68,7 @@ def config_of(settings: Settings) -> EdgeConfig:
         trusted_network=settings.millrace_trusted_network,
         bounds=settings.bounds(),
         body_bytes_max=settings.millrace_body_bytes_max,
+        state_bytes_max=settings.state_max_size_mb * 1024 * 1024,
         output_bytes_max=settings.millrace_output_bytes_max,
         execution_s_max=float(settings.max_execution_time),
         sync_wait_s_max=settings.millrace_sync_wait_seconds_max,
@@ -140,7 +144,7 @@ def _onion(config: EdgeConfig, metrics: Metrics, rates: Rates) -> list[Middlewar
         _cors(config) if config.cors_origins else None,
         Middleware(Errors),
         Middleware(Paths),
-        Middleware(BodyLimit, bytes_max=config.body_bytes_max, files=_upload_bodies(config)),
+        Middleware(BodyLimit, bytes_max=config.body_bytes_max, special=_larger_bodies(config)),
         Middleware(Authentication, config=config),
         Middleware(UserLimits, rates=rates, per_minute=config.user_limits_per_minute),
     ]
@@ -175,6 +179,7 @@ def _routes(
         Route("/sessions", sessions.listing, methods=["GET"]),
         Route("/sessions/{id}", sessions.show, methods=["GET"]),
         Route("/sessions/{id}", sessions.end, methods=["DELETE"]),
+        *_state_routes(config, stores),
         Route("/languages", Languages(stores.presence).show, methods=["GET"]),
         Route("/health", health.live, methods=["GET"]),
         Route("/health/ready", health.ready, methods=["GET"]),
@@ -196,10 +201,21 @@ def _file_routes(config: EdgeConfig, files: FileStore) -> list[BaseRoute]:
     ]
 
 
-def _upload_bodies(config: EdgeConfig) -> dict[str, int]:
-    """Return the longest body of each path that takes files: the files and what is around them."""
-    bytes_max = config.bounds.files_bytes_max + _FORM_BYTES_MAX
-    return {"/upload": bytes_max, "/upload/batch": bytes_max}
+def _state_routes(config: EdgeConfig, stores: Stores) -> list[BaseRoute]:
+    states = StateRoutes(config, stores.states, stores.sessions)
+    return [
+        Route("/state/{session}", states.show, methods=["GET"]),
+        Route("/state/{session}", states.replace, methods=["PUT"]),
+        Route("/state/{session}", states.delete, methods=["DELETE"]),
+        Route("/state/{session}/info", states.info, methods=["GET"]),
+    ]
+
+
+def _larger_bodies(config: EdgeConfig) -> dict[str, BodyBound]:
+    """Return the longest body of each path that takes files (and what is around them) or state."""
+    files = BodyBound(config.bounds.files_bytes_max + _FORM_BYTES_MAX, "MAX_TOTAL_FILE_SIZE_MB")
+    state = BodyBound(config.state_bytes_max, "STATE_MAX_SIZE_MB")
+    return {"/upload": files, "/upload/batch": files, "/state/": state}
 
 
 def _cors(config: EdgeConfig) -> Middleware:
@@ -212,6 +228,8 @@ def _cors(config: EdgeConfig) -> Middleware:
             "authorization",
             "content-type",
             "idempotency-key",
+            "if-match",
+            "if-none-match",
             "last-event-id",
             "prefer",
             "traceparent",

@@ -25,6 +25,8 @@ class EdgeConfig:
     """How often a user that a token names may do what; empty: as often as he likes."""
     bounds: Bounds = field(default_factory=Bounds)
     body_bytes_max: int = 80 * 1024 * 1024
+    state_bytes_max: int = 50 * 1024 * 1024
+    """Of one saved state."""
     body_timeout_s: float = 60.0
     """How long a client may take to send its body."""
     output_bytes_max: int = 1024 * 1024

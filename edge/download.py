@@ -1,14 +1,13 @@
 """A stored file as an answer, streamed: whole, in part, or not again if the client has it."""
 
 from collections.abc import AsyncIterator
-from datetime import datetime
-from email.utils import format_datetime
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from edge.byte_ranges import byte_range
+from edge.http_dates import http_date
 from edge.refusals import refuse
 from infra.errors import RequestRefused
 from infra.stores.files import FileStore
@@ -62,7 +61,7 @@ def _headers(stored: StoredFile) -> dict[str, str]:
         "content-type": stored.ref.content_type,
         "content-disposition": _disposition(stored.ref.name),
         "etag": f'"{stored.etag}"',
-        "last-modified": _http_date(stored.saved_at),
+        "last-modified": http_date(stored.saved_at),
         "accept-ranges": "bytes",
         "cache-control": "private, no-cache",
         # What code made is never to be run as a page by whoever passes it on.
@@ -75,10 +74,6 @@ def _disposition(name: str) -> str:
     last = name.rpartition("/")[2]
     plain = "".join(c if c.isascii() and c.isprintable() and c not in '"\\%' else "_" for c in last)
     return f"attachment; filename=\"{plain}\"; filename*=UTF-8''{quote(last, safe='')}"
-
-
-def _http_date(time: datetime) -> str:
-    return format_datetime(time.replace(microsecond=0), usegmt=True)
 
 
 def _entity_tags(header: str) -> set[str]:

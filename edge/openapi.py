@@ -22,6 +22,7 @@ from schemas.http import (
     LanguagesView,
     SessionsView,
     SessionView,
+    StateView,
     ToolResultsBody,
 )
 
@@ -84,6 +85,10 @@ OPERATIONS = (
     ),
     Operation("get", "/sessions/{id}", "A session.", {200: SessionView}),
     Operation("delete", "/sessions/{id}", "End a session; its files and state go.", {204: None}),
+    Operation("get", "/state/{session}", "The saved Python state: opaque bytes.", {200: None, 304: None}),
+    Operation("put", "/state/{session}", "Replace it, `If-Match` the one expected.", {200: StateView}),
+    Operation("delete", "/state/{session}", "Forget it; the session lives on.", {204: None}),
+    Operation("get", "/state/{session}/info", "What is known of it.", {200: StateView}),
     Operation("get", "/languages", "What runs here.", {200: LanguagesView}),
     Operation("get", "/health", "Whether the edge lives.", {200: HealthView}, open=True),
     Operation("get", "/health/ready", "Whether it can take work.", {200: HealthView}, open=True),

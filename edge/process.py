@@ -12,7 +12,7 @@ import uvloop
 
 from edge.app import Stores, config_of, create_app, refuse_default_key
 from edge.server import Binding, Tls, serve
-from infra.connect import file_store, redis_config, session_store
+from infra.connect import file_store, redis_config, session_store, state_store
 from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
@@ -54,7 +54,8 @@ async def _serve(settings: Settings, listener: socket.socket | None) -> None:
     files = file_store(settings, redis)
     rates = Rates(redis, redis_config(settings))
     sessions = session_store(settings, redis)
-    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, rates, sessions)
+    states = state_store(settings, redis, files.objects)
+    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, rates, sessions, states)
     app = create_app(config_of(settings), transport, stores, closing=closing, now=_now)
     starting = asyncio.create_task(transport.start())
     try:

@@ -84,6 +84,18 @@ class SessionView(msgspec.Struct, frozen=True, kw_only=True):
     expires_at: datetime
 
 
+class StateView(msgspec.Struct, frozen=True, kw_only=True):
+    """What is known of a session's saved state."""
+
+    size_bytes: int
+    tier: Literal["hot", "archived"]
+    etag: str
+    """SHA-256 of the bytes; the header `ETag` has it in quotes."""
+    saved_at: datetime
+    expires_at: datetime
+    """Unless it is used before."""
+
+
 class SessionsView(msgspec.Struct, frozen=True, kw_only=True):
     """A page of the sessions of whoever asks, the last used first; `next_offset` is null on the last page."""
 

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
 from infra.stores.rates import Rates
 from infra.stores.sessions import RedisSessions
+from infra.stores.state import StateStore, StateTerms
 from schemas.commands import ControlCommand, RunCode
 from schemas.digest import digest_of
 from schemas.events import Finished, Output, Started
@@ -185,8 +186,17 @@ async def sessions(redis_config: RedisConfig) -> AsyncIterator[RedisSessions]:
 
 
 @pytest.fixture
+async def states(redis_config: RedisConfig, tmp_path: Path) -> AsyncIterator[StateStore]:
+    """Real states, archived in a folder."""
+    client = build_redis(redis_config)
+    terms = StateTerms(ttl_s=600, archive_ttl=timedelta(days=7))
+    yield StateStore(client, redis_config, FolderObjects(tmp_path / "objects"), terms)
+    await client.aclose()
+
+
+@pytest.fixture
 async def make_house(
-    file_store: FileStore, rates: Rates, sessions: RedisSessions
+    file_store: FileStore, rates: Rates, sessions: RedisSessions, states: StateStore
 ) -> AsyncIterator[MakeHouse]:
     """Build houses: `served=True` behind a real server, `publisher=` to put a broken one in front."""
     async with AsyncExitStack() as stack:
@@ -208,7 +218,7 @@ async def make_house(
             app = create_app(
                 EdgeConfig(**config),
                 publisher or transport,
-                Stores(presence, files or file_store, rates, sessions),
+                Stores(presence, files or file_store, rates, sessions, states),
                 closing=closing,
             )
             if handled:

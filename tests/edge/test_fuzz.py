@@ -13,13 +13,14 @@ from edge.app import Stores, create_app
 from edge.config import EdgeConfig
 from edge.keys import Keyring
 from infra.stores.sessions import Session, TooManySessions, UnknownSession
+from infra.stores.state import StateChanged
 from schemas.commands import RunCode
 from schemas.files import FileRef
 from schemas.ids import SessionId
 from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy
 
-ALLOWED = {200, 201, 202, 204, 400, 401, 403, 404, 405, 409, 413, 422, 503, 504}
+ALLOWED = {200, 201, 202, 204, 400, 401, 403, 404, 405, 409, 412, 413, 422, 503, 504}
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
@@ -64,6 +65,8 @@ headers = st.dictionaries(
             "tracestate",
             "x-request-id",
             "content-length",
+            "if-match",
+            "if-none-match",
         ]
     ),
     header_bytes
@@ -90,6 +93,7 @@ paths = st.one_of(
     ),
     st.builds("/sessions?{}={}".format, st.sampled_from(["limit", "offset"]), segment),
     segment.map("/sessions/{}".format),
+    st.builds("/state/{}{}".format, segment, st.sampled_from(["", "/info", "/x"])),
 )
 
 
@@ -99,12 +103,30 @@ async def ask(method: str, path: str, body: bytes | str, given_headers: dict[str
     config = EdgeConfig(keys=Keyring("k"), sync_wait_s_max=0.001, access_logs=False, security_logs=False)
     closing = asyncio.Event()
     closing.set()
-    app = create_app(config, transport, Stores(NoHandlers(), NoFiles(), None, NoSessions()), closing=closing)
+    app = create_app(
+        config, transport, Stores(NoHandlers(), NoFiles(), None, NoSessions(), NoStates()), closing=closing
+    )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as client:
         url = "http://edge" + quote(path.encode("utf-8", "surrogatepass"), safe="/?=")
         return await client.request(
             method, url, content=body if isinstance(body, bytes) else body.encode(), headers=given_headers
         )
+
+
+class NoStates:
+    """No session has any state, and none can be saved."""
+
+    async def read(self, owner, session_id):
+        return None
+
+    async def find(self, owner, session_id):
+        return None
+
+    async def save(self, owner, session_id, data, expected):
+        raise StateChanged
+
+    async def delete(self, owner, session_id):
+        return False
 
 
 class NoSessions:
