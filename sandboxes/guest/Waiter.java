@@ -1,6 +1,6 @@
 package millrace.guest;
 
-import java.io.IOException;
+import java.io.BufferedReader;
 import java.io.OutputStream;
 import java.lang.invoke.MethodHandle;
 import java.lang.invoke.MethodHandles;
@@ -22,10 +22,10 @@ import javax.tools.ToolProvider;
 /**
  * A Java that has started ahead of its program, with the compiler loaded, and waits for an order.
  *
- * <p>The order is read from the fifo .order in the folder given as argument, one word a line, percent-encoded,
- * each after what it is for: `build` (javac's command line), `main` (the class) or `arg`. The fifo .word tells
- * the service `ready`, and `built` once javac has gone well. The program's classes are found on the class path
- * of this very machine, in the folder where javac puts them.
+ * <p>The order is read from the fifo .order in the folder given as argument, one word a line,
+ * percent-encoded, each after what it is for: `build` (javac's command line), `main` (the class) or
+ * `arg`. The fifo .word tells the service `ready`, and `built` once javac has gone well. The program's
+ * classes are found on the class path of this very machine, in the folder where javac puts them.
  */
 public final class Waiter {
     private record Order(List<String> build, List<String> main, List<String> arg) {}
@@ -36,9 +36,11 @@ public final class Waiter {
         Path folder = Path.of(arguments[0]);
         warmUp();
         Order order;
-        try (OutputStream word = Files.newOutputStream(folder.resolve(".word"))) {
+        // both opened before we say a word, for then their names are gone
+        try (BufferedReader fifo = Files.newBufferedReader(folder.resolve(".order"));
+                OutputStream word = Files.newOutputStream(folder.resolve(".word"))) {
             word.write("ready\n".getBytes());
-            order = read(folder.resolve(".order"));
+            order = read(fifo);
             int status = JAVAC.run(null, null, null, compilerOptions(order.build()));
             if (status != 0) System.exit(status);
             word.write("built\n".getBytes());
@@ -47,9 +49,9 @@ public final class Waiter {
         run(folder, order.main().get(0), order.arg().toArray(new String[0]));
     }
 
-    private static Order read(Path path) throws IOException {
+    private static Order read(BufferedReader fifo) {
         Order order = new Order(new ArrayList<>(), new ArrayList<>(), new ArrayList<>());
-        for (String line : Files.readAllLines(path, StandardCharsets.UTF_8)) {
+        for (String line : fifo.lines().toList()) {
             int space = line.indexOf(' ');
             String word = URLDecoder.decode(line.substring(space + 1), StandardCharsets.UTF_8);
             switch (line.substring(0, space)) {
@@ -107,7 +109,7 @@ public final class Waiter {
         }
     }
 
-    /** Have what every program needs loaded and, if this start is recorded, kept in the archive of classes. */
+    /** Have loaded what every program needs: the compiler, and what it takes to run a class. */
     private static void warmUp() throws Throwable {
         Path folder = Files.createTempDirectory("warm");
         Path source = folder.resolve("WarmUp.java");

@@ -10,8 +10,7 @@ local({
     on.exit(close(word))
     cat(text, "\n", sep = "", file = word)
   }
-  hear <- function() {
-    order <- file("/program/.order", "r", raw = TRUE)
+  hear <- function(order) {
     on.exit(close(order))
     lines <- readLines(order)
     words <- utils::URLdecode(sub("^arg ", "", lines[startsWith(lines, "arg ")]))
@@ -26,9 +25,10 @@ local({
     body <- bquote(if (trailingOnly) .(words) else .(all))
     eval(call("function", as.pairlist(alist(trailingOnly = FALSE)), body), baseenv())
   }
+  order <- file("/program/.order", "r", raw = TRUE)  # before we say a word: then both names are gone
   tell("ready")
-  words <- hear()
-  Sys.unsetenv("R_PROFILE_USER")
+  words <- hear(order)
+  Sys.setenv(R_PROFILE_USER = "")  # as the script in front of R leaves it with --vanilla
   unlockBinding("commandArgs", baseenv())
   assign("commandArgs", answer(words), envir = baseenv())
   lockBinding("commandArgs", baseenv())

@@ -14,9 +14,10 @@ if (isMainThread) wait(); // a worker thread loads this file too
 
 function wait() {
   loadWhatProgramsUse();
+  const fifo = fs.openSync(`${__dirname}/.order`); // before we say a word: then both names are gone
   const word = fs.openSync(`${__dirname}/.word`, "w");
   fs.writeSync(word, "ready\n");
-  const order = readOrder(`${__dirname}/.order`);
+  const order = readOrder(fifo);
   hide();
   process.argv.push(...order.arg);
   if (order.build.length) build(order.build, word);
@@ -29,12 +30,13 @@ function loadWhatProgramsUse() {
   require("util").inspect({ a: [1, "text"], b: new Map() });
 }
 
-function readOrder(path) {
+function readOrder(fifo) {
   const order = { build: [], main: [], arg: [] };
-  for (const line of fs.readFileSync(path, "utf8").split("\n").slice(0, -1)) {
+  for (const line of fs.readFileSync(fifo, "utf8").split("\n").slice(0, -1)) {
     const [kind, value] = line.split(" ");
     order[kind].push(decodeURIComponent(value));
   }
+  fs.closeSync(fifo);
   return order;
 }
 

@@ -5,14 +5,16 @@
 // its own. The order is read from the fifo .order beside this file, one word a line, percent-encoded, each
 // after what it is for: `main` or `arg`. The fifo .word tells the service `ready`.
 (static function (): void {
+    $order = fopen(__DIR__ . '/.order', 'r');  // before we say a word: then both names are gone
     file_put_contents(__DIR__ . '/.word', "ready\n");
     $arguments = [$_SERVER['argv'][0]];
-    foreach (file(__DIR__ . '/.order', FILE_IGNORE_NEW_LINES) as $line) {
-        [$kind, $value] = explode(' ', $line);
+    while (($line = fgets($order)) !== false) {
+        [$kind, $value] = explode(' ', rtrim($line, "\n"));
         if ($kind === 'arg') {
             $arguments[] = rawurldecode($value);
         }
     }
+    fclose($order);
     $GLOBALS['argv'] = $_SERVER['argv'] = $arguments;
     $GLOBALS['argc'] = $_SERVER['argc'] = count($arguments);
     $_SERVER['REQUEST_TIME_FLOAT'] = microtime(true);

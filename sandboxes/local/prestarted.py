@@ -3,7 +3,8 @@
 The sandbox is an ordinary one whose process 1 was told to start one command ahead; the file that makes the
 command wait is in sandboxes/guest. Two fifos in the program folder lead to it: `.order`, one word a line,
 percent-encoded, each after what it is for (`build`, `main`, `arg`), and `.word`, on which it says `ready`
-and, after a build, `built`. Both are gone from the folder before the program comes.
+and, after a build, `built`. It opens both before it says anything, for they are gone from the folder
+before the program comes.
 """
 
 import asyncio

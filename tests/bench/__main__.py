@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 import baselines
+import languages
 import sandbox_alone
 import whole_way
 from rows import Row, plot, show
@@ -38,6 +39,7 @@ def main() -> int:
 def measure(folder: Path) -> Iterator[Row]:
     """Yield the rows of the table."""
     yield from sandbox_alone.measure()
+    yield from languages.measure()
     yield from whole_way.measure(folder)
 
 
