@@ -11,7 +11,7 @@ from typing import Protocol
 import structlog
 
 from infra.errors import Unavailable
-from infra.stores.sessions import Sessions
+from infra.stores.sessions import Ended, Sessions
 from schemas.ids import SessionId, TenantId
 
 BATCH = 100
@@ -38,14 +38,12 @@ class SessionSweep:
         self._sessions = sessions
         self._stores = stores
         self._lasting = lasting
-        """These forget when somebody ends a session; what time ends they keep for a time of their own."""
+        """These forget what somebody ends; what time ends they keep for a time of their own."""
 
     async def end(self, owner: TenantId, session_id: SessionId) -> None:
         """End one session now, whether it is known or not. Raises `Unavailable`."""
         await self._sessions.end(owner, session_id)
-        for store in self._lasting:
-            await store.delete_session(owner, session_id)
-        await self._clear(owner, session_id)
+        await self._clear(Ended(owner, session_id, on_purpose=True))
 
     async def forever(self, every_s: float) -> None:
         """Sweep every `every_s` seconds, in whichever process comes first; until cancelled."""
@@ -62,14 +60,14 @@ class SessionSweep:
         """Clear away all sessions that have ended; returns how many. Raises `Unavailable`."""
         swept = 0
         while ended := await self._sessions.ended(BATCH):
-            for owner, session_id in ended:
-                await self._clear(owner, session_id)
+            for session in ended:
+                await self._clear(session)
             swept += len(ended)
         if swept:
             log.info("sessions_swept", ended=swept)
         return swept
 
-    async def _clear(self, owner: TenantId, session_id: SessionId) -> None:
-        for store in self._stores:
-            await store.delete_session(owner, session_id)
-        await self._sessions.cleared(owner, session_id)
+    async def _clear(self, ended: Ended) -> None:
+        for store in (*self._stores, *(self._lasting if ended.on_purpose else ())):
+            await store.delete_session(ended.owner, ended.id)
+        await self._sessions.cleared(ended.owner, ended.id)

@@ -49,6 +49,16 @@ class Session:
     expires_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A session of which something may be left."""
+
+    owner: TenantId
+    id: SessionId
+    on_purpose: bool
+    """Somebody ended it, not time."""
+
+
 class UnknownSession(RequestRefused):
     """The session is another owner's."""
 
@@ -94,7 +104,7 @@ class Sessions(Protocol):
     async def end(self, owner: TenantId, session_id: SessionId) -> None:
         """Let nobody find it any more, and list it as ended until `cleared`. It need not be there."""
 
-    async def ended(self, count: int) -> list[tuple[TenantId, SessionId]]:
+    async def ended(self, count: int) -> list[Ended]:
         """Return sessions that have ended and were not cleared yet."""
 
     async def cleared(self, owner: TenantId, session_id: SessionId) -> None:
@@ -162,16 +172,15 @@ class RedisSessions:
 
     async def end(self, owner: TenantId, session_id: SessionId) -> None:
         async with self._reaching():
-            await self._run(_NOTE, [self._ends], f"{owner} {session_id}", 0)
+            await self._run(_NOTE, [self._ends], f"{owner} {session_id}", "")
             await self._run(_FORGET, self._of(owner), session_id, 0)
             await self._run(_UNCLAIM, [f"{self._base}:{session_id}"], owner)
 
-    async def ended(self, count: int) -> list[tuple[TenantId, SessionId]]:
+    async def ended(self, count: int) -> list[Ended]:
         async with self._reaching():
-            members = await self._run(_DUE, [self._ends], count)
-            parted = [member.decode().partition(" ") for member in members]
-            looked_at = [(TenantId(owner), SessionId(session_id)) for owner, _, session_id in parted]
-            return [session for session in looked_at if not await self._lives_on(*session)]
+            due = await self._run(_DUE, [self._ends], count)
+            looked_at = [_ended(member, look_at) for member, look_at in zip(due[::2], due[1::2], strict=True)]
+            return [session for session in looked_at if not await self._lives_on(session.owner, session.id)]
 
     async def _lives_on(self, owner: TenantId, session_id: SessionId) -> bool:
         """Whether a session was used since it was noted when to look; then this is noted anew."""
@@ -211,6 +220,11 @@ class RedisSessions:
         except RedisError as error:
             where = self._config.where()
             raise Unavailable(f"Redis at {where} refused what was asked ({type(error).__name__})") from error
+
+
+def _ended(member: bytes, look_at: bytes) -> Ended:
+    owner, _, session_id = member.decode().partition(" ")
+    return Ended(TenantId(owner), SessionId(session_id), on_purpose=look_at == b"0")
 
 
 def _script(name: str) -> Script:

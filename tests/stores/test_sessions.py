@@ -146,13 +146,14 @@ async def test_sessions_are_listed_in_pages_the_last_used_first(make: MakeSessio
 
 async def test_a_session_that_is_not_used_expires_and_makes_room(make: MakeSessions) -> None:
     """Then it is unknown, the sweep forgets what it left, and anybody may have the name."""
-    sessions, keeper = make(ttl_s=0.2, sessions_max=1), Keeper()
+    sessions, keeper, state = make(ttl_s=0.2, sessions_max=1), Keeper(), Keeper()
     await sessions.use(ACME, NOTEBOOK)
     await gone(sessions)
     assert await sessions.listing(ACME, 0, 10) == (0, [])
-    sweep = SessionSweep(sessions, [keeper])
+    sweep = SessionSweep(sessions, [keeper], lasting=[state])
     assert await sweep.once() == 1
     assert keeper.deleted == [(ACME, NOTEBOOK)]
+    assert state.deleted == [], "state has a time of its own"
     assert await sweep.once() == 0
     await sessions.use(MALLORY, NOTEBOOK)
 
@@ -182,8 +183,8 @@ async def test_ending_a_session_clears_every_store_and_may_be_done_twice(make: M
 
 async def test_what_could_not_be_cleared_is_cleared_by_a_later_sweep(make: MakeSessions) -> None:
     """The session is unknown at once, and stays listed until nothing is left of it."""
-    sessions, keeper = make(), Keeper()
-    sweep = SessionSweep(sessions, [keeper])
+    sessions, keeper, state = make(), Keeper(), Keeper()
+    sweep = SessionSweep(sessions, [keeper], lasting=[state])
     await sessions.use(ACME, NOTEBOOK)
     keeper.away = True
     with pytest.raises(Unavailable):
@@ -191,7 +192,7 @@ async def test_what_could_not_be_cleared_is_cleared_by_a_later_sweep(make: MakeS
     assert await sessions.find(ACME, NOTEBOOK) is None
     keeper.away = False
     assert await sweep.once() == 1
-    assert keeper.deleted == [(ACME, NOTEBOOK)]
+    assert keeper.deleted == state.deleted == [(ACME, NOTEBOOK)]
 
 
 async def test_a_session_opened_again_while_the_old_one_is_cleared_stays(make: MakeSessions) -> None:

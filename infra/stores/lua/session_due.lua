@@ -1,4 +1,5 @@
 -- List sessions whose end may have come.
 -- KEYS  ends
 -- ARGV  at most so many
-return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms(), 'LIMIT', 0, ARGV[1])
+-- Answers each with when it was to be looked at, 0 if somebody ended it.
+return redis.call('ZRANGEBYSCORE', KEYS[1], '-inf', now_ms(), 'WITHSCORES', 'LIMIT', 0, ARGV[1])
