@@ -22,7 +22,9 @@ def main() -> None:
         for _, entries in broker.xread({f"millrace:log:{job}": last}, block=60_000):
             for entry, fields in entries:
                 last, event = entry, json.loads(fields[b"data"])
-                print(event["seq"], event["type"], event.get("data", event.get("outcome", "")).rstrip())
+                print(
+                    f"{event['seq']} {event['type']} {event.get('data', event.get('outcome', ''))}".rstrip()
+                )
 
 
 if __name__ == "__main__":
