@@ -4,7 +4,7 @@ import asyncio
 import os
 import subprocess
 import uuid
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -167,6 +167,13 @@ async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:
         await asyncio.sleep(0)
         yield chunk
+
+
+async def eventually(condition: Callable[[], Awaitable[object]], within_s: float = 30.0) -> None:
+    """Wait for `condition`, and fail if it does not come true."""
+    async with asyncio.timeout(within_s):
+        while not await condition():
+            await asyncio.sleep(0.01)
 
 
 async def bytes_of(store: FileStore, session: SessionId, file_id: str, owner: TenantId = OWNER) -> bytes:

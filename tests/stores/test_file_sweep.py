@@ -17,7 +17,7 @@ from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
 from infra.stores.objects import ObjectStore
 from schemas.ids import FileId, SessionId
-from tests.stores.conftest import MIB, OWNER, SESSION, OpenStore, bytes_of, left_behind, pieces
+from tests.stores.conftest import MIB, OWNER, SESSION, OpenStore, bytes_of, eventually, left_behind, pieces
 
 ROOT = Path(__file__).parents[2]
 
@@ -65,8 +65,11 @@ async def test_an_expired_session_leaves_nothing(
     await store.save(OWNER, SESSION, "a", pieces(b"x"))
     for key in await redis.keys(f"{redis_prefix}millrace:files:*"):
         await redis.pexpire(key, 1)
-    while await redis.keys(f"{redis_prefix}millrace:files:*"):
-        await asyncio.sleep(0.001)
+
+    async def has_expired() -> bool:
+        return not await redis.keys(f"{redis_prefix}millrace:files:*")
+
+    await eventually(has_expired)
     assert await store.listing(OWNER, SESSION) == []
     assert await sweep.once() == Swept(orphans=1)
     assert await left_behind(objects) == []
@@ -160,8 +163,11 @@ async def test_a_lease_is_renewed_for_as_long_as_the_writer_lives(
     async def content() -> AsyncIterator[bytes]:
         yield b"x"
         first = await end_of_lease()
-        while await end_of_lease() <= first + 400:  # it has lived longer than one lease
-            await asyncio.sleep(0.01)
+
+        async def is_longer_than_one() -> bool:
+            return await end_of_lease() > first + 400
+
+        await eventually(is_longer_than_one)
 
     await open_store(lease_s=0.3).save(OWNER, SESSION, "x", content())
 
@@ -178,8 +184,7 @@ async def test_a_place_held_by_a_dead_writer_is_free_after_its_lease(open_store:
             return False
         return True
 
-    while not await is_free():
-        await asyncio.sleep(0.01)
+    await eventually(is_free)
 
 
 async def test_only_one_process_sweeps_at_a_time(
@@ -230,10 +235,13 @@ async def test_regular_sweeps_clear_away_and_go_on(
 ) -> None:
     """Until they are told to stop."""
     sweeping = asyncio.create_task(sweep.forever(0.02))
+
+    async def is_clear() -> bool:
+        return not await left_behind(objects)
+
     for number in range(2):
-        await objects.put(f"files/another/{number}", pieces(b"x"))
-        while await left_behind(objects):
-            await asyncio.sleep(0.01)
+        await objects.put(f"files/another{number}/orphan", pieces(b"x"))
+        await eventually(is_clear)
     sweeping.cancel()
     with pytest.raises(asyncio.CancelledError):
         await sweeping
@@ -299,8 +307,11 @@ async def test_what_a_killed_process_was_writing_is_cleared_away(
     writer.kill()
     await writer.wait()
     assert await store.listing(OWNER, SESSION) == []
-    while not (swept := await sweep.once()) or not swept.unfinished:
-        await asyncio.sleep(0.01)
+
+    async def is_swept() -> bool:
+        return await sweep.once() == Swept(unfinished=1)
+
+    await eventually(is_swept)
     assert await left_behind(objects) == []
 
 

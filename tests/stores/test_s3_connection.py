@@ -14,7 +14,7 @@ import pytest
 from infra.errors import Unavailable
 from infra.objects import S3Config
 from tests.stores.conftest import MIB, Opened, StartS3, left_behind, pieces
-from tests.stores.s3_process import ACCESS_KEY, SECRET_KEY, BadWay
+from tests.stores.s3_process import ACCESS_KEY, SECRET_KEY, BadWay, S3Process
 
 KEY = "files/session/file"
 
@@ -31,6 +31,18 @@ async def test_a_region_and_a_prefix_are_honoured(start_s3: StartS3, opened: Ope
     async with way.leading_to(right) as config:
         await opened(config).check()
     assert b"/eu-test-7/s3/aws4_request" in way.passed
+
+
+async def test_a_body_is_sent_without_asking_first(
+    s3_shared: S3Process, s3_config: S3Config, opened: Opened
+) -> None:
+    """The SDK would wait for `100 Continue`, for as long as a silent server likes."""
+    await opened(s3_config).check()
+    way = BadWay(s3_shared.port)
+    async with way.leading_to(s3_config) as config:
+        await opened(config).put(KEY, pieces(b"x"))
+    assert way.passed.count(b"PUT /") == 1
+    assert b"100-continue" not in way.passed
 
 
 @pytest.fixture
