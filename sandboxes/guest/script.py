@@ -22,7 +22,10 @@ from typing import Any, Callable, Protocol, Sequence, TextIO  # noqa: UP035  3.9
 
 from . import missing_module
 
+LAST_WORD = "/program/.ended"
+"""A symbolic link; what it points to is the exit status of a Python program that came to its own end."""
 _FLUSH_FAILED = 120
+_DESCRIPTORS_MAX = 4096
 
 
 class Keeper(Protocol):
@@ -39,6 +42,7 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
     """Run the program at `path` and end the process with its exit status. Does not return."""
     imported_before = set(sys.modules)
     main = _make_main(path)
+    process = os.getpid()
     sys.argv = [path, *args]
     if keeper:
         keeper.restore(main)
@@ -46,7 +50,30 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
     _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
     if keeper:
         keeper.save(main, status)
-    os._exit(_finish(main, imported_before) or status)
+    status = _finish(main, imported_before) or status
+    if os.getpid() == process:  # what it forked may come here as well, and is not asked
+        _say_last_word(status)
+    os._exit(status)
+
+
+def rehearse() -> None:
+    """Run an empty program without ending the process; what it prints goes where stdout goes now."""
+    imported_before = set(sys.modules)
+    main = types.ModuleType("__main__")
+    exec(compile("print()", "main.py", "exec", dont_inherit=True), main.__dict__)
+    _flush(sys.stdout, sys.stderr)
+    _let_go(main, imported_before)
+
+
+def _say_last_word(status: int) -> None:
+    """Leave the exit status where the service looks once nobody can write any more, and hang up.
+
+    The kernel tears this process down before it tells anybody of its end; that takes longer than a short
+    program. The word is a link, which needs no memory, and no more than the program might say of itself.
+    """
+    with contextlib.suppress(OSError):
+        os.symlink(str(status), LAST_WORD)  # noqa: PTH211 - no path object in a process about to end
+    os.closerange(0, _DESCRIPTORS_MAX)
 
 
 def _make_main(path: str) -> types.ModuleType:

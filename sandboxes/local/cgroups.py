@@ -5,6 +5,7 @@ protocol; `cgroups_v1.py` and `cgroups_v2.py` know the file names. Groups are na
 owns them, so that a successor can tell a dead owner's from a living neighbour's.
 """
 
+import functools
 import itertools
 import os
 import re
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Protocol
 
 CPU_PERIOD_US = 100_000
+_FILE_BYTES_MAX = 4096
 INIT_PROCESSES = 1
 """Process 1 of the sandbox is ours and counts."""
 
@@ -76,8 +78,12 @@ class Hierarchy(Protocol):
 
 def new_name() -> str:
     """Return a name for a group of this process."""
-    pid = os.getpid()
-    return f"millrace-{_pid_namespace()}-{pid}-{start_time(pid)}-{next(_counter)}"
+    return f"{_owner(os.getpid())}-{next(_counter)}"
+
+
+@functools.cache
+def _owner(pid: int) -> str:
+    return f"millrace-{_pid_namespace()}-{pid}-{start_time(pid)}"
 
 
 def sweep(hierarchy: Hierarchy) -> int:
@@ -109,20 +115,24 @@ def start_time(pid: int) -> int:
 
 
 def remove_folder(folder: Path) -> None:
-    """Kill what is in a group and remove it; it stays busy for a moment after the last death."""
+    """Remove a group, killing what is in it; it stays busy for a moment after the last death."""
     for _ in range(200):
-        with suppress(FileNotFoundError):
-            for pid in (folder / "cgroup.procs").read_text().split():
-                with suppress(ProcessLookupError):
-                    os.kill(int(pid), 9)
         try:
             folder.rmdir()
         except FileNotFoundError:
             return
         except OSError:
+            _kill_members(folder)
             time.sleep(0.005)
         else:
             return
+
+
+def _kill_members(folder: Path) -> None:
+    with suppress(FileNotFoundError):
+        for pid in (folder / "cgroup.procs").read_text().split():
+            with suppress(ProcessLookupError):
+                os.kill(int(pid), 9)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +170,7 @@ def own_places() -> Mapping[str, Place]:
 def read_counts(path: Path) -> dict[str, int]:
     """Read a file of lines `name number`; empty if it does not exist."""
     try:
-        lines = path.read_text().splitlines()
+        lines = _read(path).splitlines()
     except FileNotFoundError:
         return {}
     return {name: int(value) for name, _, value in (line.partition(" ") for line in lines) if value.isdigit()}
@@ -169,12 +179,29 @@ def read_counts(path: Path) -> dict[str, int]:
 def read_count(path: Path) -> int:
     """Read a file of one number; 0 if it does not exist."""
     try:
-        return int(path.read_text())
+        return int(_read(path))
     except FileNotFoundError:
         return 0
 
 
+def write(path: Path, value: object) -> None:
+    """Write a setting, in as few system calls as it takes: a group needs a dozen. Raises OSError."""
+    fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+    try:
+        os.write(fd, str(value).encode())
+    finally:
+        os.close(fd)
+
+
 def write_if_there(path: Path, value: object) -> None:
     """Write a setting that not every kernel has."""
-    if path.exists():
-        path.write_text(str(value))
+    with suppress(FileNotFoundError):
+        write(path, value)
+
+
+def _read(path: Path) -> str:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return os.read(fd, _FILE_BYTES_MAX).decode()
+    finally:
+        os.close(fd)

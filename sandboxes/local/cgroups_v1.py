@@ -15,6 +15,7 @@ from sandboxes.local.cgroups import (
     read_count,
     read_counts,
     remove_folder,
+    write,
     write_if_there,
 )
 
@@ -25,11 +26,13 @@ class HierarchyV1:
     """Our own groups in four hierarchies; `cpu` and `cpuacct` are often the same one."""
 
     def __init__(self, places: Mapping[str, Place]) -> None:
-        self._places = {controller: places[controller] for controller in CONTROLLERS}
+        # `cpu` and `cpuacct` are often links to one place
+        self._places = {controller: places[controller].own.resolve() for controller in CONTROLLERS}
+        self._tops = {places[controller].top.resolve() for controller in CONTROLLERS}
 
     def make(self, name: str, limits: GroupLimits) -> Group:
         """Make a group with its limits. Raises OSError."""
-        group = _GroupV1({controller: place.own / name for controller, place in self._places.items()})
+        group = _GroupV1({controller: place / name for controller, place in self._places.items()})
         try:
             group.set_up(limits)
         except OSError:
@@ -39,7 +42,7 @@ class HierarchyV1:
 
     def leftovers(self) -> Iterable[Path]:
         """Find groups in all of each hierarchy: a predecessor may have run in another group."""
-        for top in {place.top.resolve() for place in self._places.values()}:
+        for top in self._tops:
             for folder, names, _ in os.walk(top):  # unlike a glob, it bears folders that vanish meanwhile
                 yield from (Path(folder, name) for name in names if name.startswith("millrace-"))
 
@@ -47,12 +50,11 @@ class HierarchyV1:
 class _GroupV1:
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._folders = folders
-        self._joins = tuple(dict.fromkeys(folder.resolve() for folder in folders.values()))
+        self._joins = tuple(dict.fromkeys(folders.values()))
 
     def set_up(self, limits: GroupLimits) -> None:
-        for folder in self._folders.values():
-            with contextlib.suppress(FileExistsError):
-                folder.mkdir()
+        for folder in self._joins:
+            folder.mkdir()
         # without swap accounting there is no memsw file: then forbid swapping as far as possible
         write_if_there(self._folders["memory"] / "memory.swappiness", 0)
         self.limit(limits)
@@ -64,22 +66,22 @@ class _GroupV1:
             bounds.reverse()  # the second must never be below the first
         for bound in bounds:
             write_if_there(bound, limits.memory_bytes_max)
-        (pids / "pids.max").write_text(str(limits.pids_max + INIT_PROCESSES))
+        write(pids / "pids.max", limits.pids_max + INIT_PROCESSES)
         quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
-        (cpu / "cpu.cfs_period_us").write_text(str(CPU_PERIOD_US))
+        write(cpu / "cpu.cfs_period_us", CPU_PERIOD_US)
         write_if_there(cpu / "cpu.cfs_burst_us", 0)  # never above the quota
-        (cpu / "cpu.cfs_quota_us").write_text(str(quota))
+        write(cpu / "cpu.cfs_quota_us", quota)
         # what it did not use while it waited may help it start
         write_if_there(cpu / "cpu.cfs_burst_us", quota)
 
     def join(self, pid: int) -> None:
         for folder in self._joins:
-            (folder / "cgroup.procs").write_text(str(pid))
+            write(folder / "cgroup.procs", pid)
 
     def lift_cpu_quota(self) -> None:
         with contextlib.suppress(OSError):
             write_if_there(self._folders["cpu"] / "cpu.cfs_burst_us", 0)
-            (self._folders["cpu"] / "cpu.cfs_quota_us").write_text("-1")
+            write(self._folders["cpu"] / "cpu.cfs_quota_us", -1)
 
     def usage(self) -> GroupUsage:
         memory, pids = self._folders["memory"], self._folders["pids"]

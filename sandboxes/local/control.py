@@ -116,6 +116,9 @@ class Control:
         with suppress(OSError):
             self._socket.send(self._packed({"do": "kill"}))
 
+    def hear_silence(self) -> None:
+        """Hear that nobody can write to the command's output any more; its end is told all the same."""
+
     def limit(self, limits: dict[str, Any]) -> asyncio.Future[float]:
         """Put the command that runs under other limits; the future tells the CPU seconds it has used.
 

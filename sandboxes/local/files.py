@@ -74,6 +74,16 @@ async def read_file(folder: int, name: str, bytes_max: int) -> AsyncGenerator[by
         os.close(fd)
 
 
+def is_empty(folder: int) -> bool:
+    """Return whether there is nothing at all in `folder`; what cannot be listed is not empty."""
+    try:
+        fd = open_beneath(folder, ".", os.O_RDONLY | os.O_DIRECTORY)
+    except OSError:
+        return False
+    with _closing(fd), os.scandir(fd) as scan:
+        return next(scan, None) is None
+
+
 def find_files(folder: int) -> list[Found]:
     """List everything below `folder` that is no directory, sorted by name."""
     found: list[Found] = []

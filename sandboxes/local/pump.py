@@ -82,7 +82,7 @@ class Pump:
                     yield frame
                     progress = True
             if not progress:
-                if over:
+                if over or not self._open:
                     return
                 await self._wait(ended)
             elif self._budget.is_spent and not over:

@@ -103,17 +103,19 @@ class LocalSandbox:
         self._began = time.monotonic()
         verdict = Verdict("cancelled", None, None, "It was cancelled before it started.")
         stage: Stage = "run"
+        usage: GroupUsage | None = None
         try:
             for command in () if self._stopped else await self._prepare(program):
                 stage = command.stage
                 async with aclosing(self._run_command(command)) as frames:
                     async for frame in frames:
                         yield frame
-                verdict = self._judge(command)
+                usage = self._usage()
+                verdict = self._judge(command, usage)
                 if verdict.exit_code != 0 or self._stopped:
                     break
             self._over = True
-            yield self._exit(stage, verdict)
+            yield self._exit(stage, verdict, usage or self._usage())
         finally:
             self._stop("cancelled")
             self._stdin.close()
@@ -128,8 +130,13 @@ class LocalSandbox:
 
     async def changes(self) -> FileChanges:
         """Compare the working directory with what was put in."""
-        after = await asyncio.to_thread(files.find_files, self._guest.data_fd)
-        return compare(self._before, after, self._limits)
+        return compare(self._before, await self._find_files(), self._limits)
+
+    async def _find_files(self) -> Sequence[files.Found]:
+        """List the working directory, beside the loop unless there is nothing to list."""
+        if files.is_empty(self._guest.data_fd):
+            return ()
+        return await asyncio.to_thread(files.find_files, self._guest.data_fd)
 
     async def read_file(self, name: str) -> AsyncIterator[bytes]:
         """Read one produced file."""
@@ -166,7 +173,7 @@ class LocalSandbox:
                 steps = self._state.steps(steps)
         except OSError as error:
             raise self._refusal(error, steps.file_name) from error
-        self._before = await asyncio.to_thread(files.find_files, self._guest.data_fd)
+        self._before = await self._find_files()
         self._stdin.prepend(program.stdin, eof=not program.keep_stdin_open)
         await self._limited()
         if self._ahead and not await self._ahead.accept(steps, program):
@@ -197,6 +204,8 @@ class LocalSandbox:
                     self._stop("flooded")
                 if frame.data:
                     yield frame
+            if not ended.done():
+                self._guest.control.hear_silence()
             self._ended = await self._ending(ended)
         finally:
             timer.cancel()
@@ -247,8 +256,7 @@ class LocalSandbox:
             pids_refused=0,
         )
 
-    def _judge(self, command: Command) -> Verdict:
-        usage = self._usage()
+    def _judge(self, command: Command, usage: GroupUsage) -> Verdict:
         around = Circumstances(
             stage=command.stage,
             limits=self._limits,
@@ -264,8 +272,7 @@ class LocalSandbox:
         is_last = command.stage == "run"
         return judge(self._ended if is_last or not self._stopped else None, around)
 
-    def _exit(self, stage: Stage, verdict: Verdict) -> Exit:
-        usage = self._usage()
+    def _exit(self, stage: Stage, verdict: Verdict, usage: GroupUsage) -> Exit:
         return Exit(
             outcome=verdict.outcome,
             stage=stage,

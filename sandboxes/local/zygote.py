@@ -50,7 +50,8 @@ class Zygote:
         self._ready: asyncio.Future[None] = self._loop.create_future()
         self._waiting: dict[int, asyncio.Future[ChildHandles]] = {}
         self._controls: dict[int, ChildControl] = {}
-        self._early: dict[int, Ended] = {}
+        self._early: dict[int, Ended | None] = {}
+        """Children made that nobody has taken note of yet, and the end of those that ended already."""
         self._said = b""
         self._making = 0
         self._loop.add_reader(control, self._read)
@@ -207,6 +208,7 @@ class Zygote:
 
     def _hear_made(self, name: int, handles: ChildHandles) -> None:
         if name in self._waiting:
+            self._early[handles.pid] = None
             _settle(self._waiting[name], handles)
             return
         _close_all(handles)  # nobody waits any more; its job socket is closed, so it ends
@@ -220,7 +222,7 @@ class Zygote:
         )
         if control := self._controls.get(pid):
             control.tell(ended)
-        elif self._waiting:
+        elif pid in self._early:
             self._early[pid] = ended
 
     def _stop_making(self) -> None:
