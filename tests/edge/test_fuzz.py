@@ -222,7 +222,7 @@ form_pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     path=st.sampled_from(["/upload", "/upload/batch"]),
     body=st.lists(form_pieces | st.binary(max_size=8), max_size=14).map(b"".join),
