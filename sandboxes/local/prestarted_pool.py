@@ -151,6 +151,7 @@ class _Shelf:
         self._turn = turn
         self._usual = _with_start(SandboxLimits(), toolchain)
         self._filling: asyncio.Task[None] | None = None
+        self._closed = False
 
     def start(self) -> None:
         self.work.set()
@@ -168,6 +169,8 @@ class _Shelf:
         return None
 
     async def close(self) -> None:
+        self._closed = True  # a start that was just done does not notice that it is cancelled
+        self.work.set()
         if self._filling:
             self._filling.cancel()
             await asyncio.wait([self._filling])
@@ -176,11 +179,11 @@ class _Shelf:
 
     async def _keep_full(self) -> None:
         pause = _RETRY_S_FIRST
-        while True:
+        while not self._closed:
             await self.work.wait()
             self.work.clear()
             try:
-                while len(self.waiting) < self._size:
+                while len(self.waiting) < self._size and not self._closed:
                     async with self._turn:
                         self.waiting.append(await self._starter.start(self._toolchain, self._usual))
                 pause = _RETRY_S_FIRST
