@@ -44,9 +44,12 @@ def main() -> None:
 
 
 def run(millrace: httpx.Client, session: str, code: str) -> dict:
-    """Run Python in the session and wait for its end."""
+    """Run Python in the session and wait for its good end."""
     command = {"language": "py", "code": code, "session_id": session}
-    return answer(millrace.post("/executions", json=command, headers={"prefer": "wait=60"}))
+    done = answer(millrace.post("/executions", json=command, headers={"prefer": "wait=60"}))
+    if done["status"] != "finished" or done["exit_code"] != 0:
+        raise SystemExit(f"{code}\n{done}")
+    return done
 
 
 def answer(response: httpx.Response) -> dict:

@@ -46,9 +46,15 @@ class Service:
 
     def exec(self, code: str, lang: str = "py") -> dict[str, object]:
         """Run `code` synchronously over the kept connection."""
-        body = json.dumps({"lang": lang, "code": code})
-        headers = {"Content-Type": "application/json", "X-API-Key": KEY}
-        self._connection.request("POST", "/exec", body, headers)
+        return self._post("/exec", {"lang": lang, "code": code})
+
+    def run_in_session(self, session_id: str, code: str) -> dict[str, object]:
+        """Run Python with the variables of a session, and wait for its end."""
+        return self._post("/executions", {"language": "py", "code": code, "session_id": session_id})
+
+    def _post(self, path: str, body: object) -> dict[str, object]:
+        headers = {"Content-Type": "application/json", "X-API-Key": KEY, "Prefer": "wait=60"}
+        self._connection.request("POST", path, json.dumps(body), headers)
         response = self._connection.getresponse()
         answer = json.loads(response.read())
         if response.status != 200:

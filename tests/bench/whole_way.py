@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import baselines
+import session_state
 from measure import Samples, sample
 from rows import Row
 from service import Service, broker, serve
@@ -37,6 +38,7 @@ def _the_whole_way(service: Service, bare: Samples, trip: Samples) -> Iterator[R
     yield Row("memory of an idle serve, broker excluded", *service.idle_memory_mb(), "MB", 1.0)
     way = sample(lambda: service.exec("print(1)"), 300, warm=20)
     yield Row("Python print(1) over HTTP, isolated", way.p50, bare.p50, "ms", 0.35, p99=way.p99)
+    yield from session_state.measure(service)
     first = Samples([service.first_byte_delay_ms() for _ in range(20)])
     yield Row("first SSE byte after the first write", first.p50, trip.p50, "ms", 2.0, p99=first.p99)
     ours = _throughput(service)

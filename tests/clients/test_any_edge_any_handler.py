@@ -1,66 +1,16 @@
 """A conversation goes on when every process that served it is gone: none of it was in their memory only."""
 
-import os
-import signal
-import socket
-import subprocess
-import sys
-import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from tests.clients.conversation import Conversation
-from tests.process.processes import ROOT, wait_until
+from tests.process.pair import Pair
 
 KEY = "test-api-key"
 
-StartPair = Callable[[], "Pair"]
-
-
-class Pair:
-    """One edge and one handler process, as they run in production."""
-
-    def __init__(self, folder: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        self.url = f"http://127.0.0.1:{port}"
-        environment = {name: os.environ[name] for name in ("PATH", "HOME", "CI") if name in os.environ}
-        environment |= {"PYTHONPATH": str(ROOT), "API_HOST": "127.0.0.1", "API_PORT": str(port), **settings}
-        with (folder / "log").open("ab") as log:
-            self._processes = [
-                subprocess.Popen(
-                    [sys.executable, "-m", "millrace", name],
-                    cwd=folder,
-                    env=environment,
-                    stdout=log,
-                    stderr=log,
-                )
-                for name in ("edge", "handlers")
-            ]
-
-    def ready(self) -> "Pair":
-        wait_until(self._answers, "the edge to answer", 60)
-        return self
-
-    def stop(self) -> None:
-        for process in self._processes:
-            process.send_signal(signal.SIGTERM)
-        for process in self._processes:
-            process.wait(timeout=60)
-
-    def kill(self) -> None:
-        for process in self._processes:
-            process.kill()
-            process.wait()
-
-    def _answers(self) -> bool:
-        with suppress(OSError), urllib.request.urlopen(f"{self.url}/health/ready", timeout=5) as answer:
-            return answer.status == 200
-        return False
+StartPair = Callable[[], Pair]
 
 
 @pytest.fixture

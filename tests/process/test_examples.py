@@ -50,3 +50,12 @@ def test_the_three_ways_in_work_as_they_are_shown(run: Callable[..., str]) -> No
     assert published[0] == "1 queued"
     assert published[-1].endswith("finished exited")
     assert "line 2" in "\n".join(published)
+
+
+def test_a_session_remembers_as_docs_sessions_says(run: Callable[..., str]) -> None:
+    """Defined, used, copied, spoilt, and put back."""
+    assert run(sys.executable, "examples/session.py").splitlines() == [
+        "note: Not saved: lines (cannot pickle 'generator' object).",
+        "Account(owner='Ada', balance=70)",
+        "Account(owner='Ada', balance=100)",
+    ]
