@@ -47,9 +47,9 @@ def wall_arguments(bwrap: str, wall: Wall, give: Callable[[bytes], int]) -> list
         *nobody_special(),
         *tools_of_the_host(),
         *files_of_etc(wall.network, give),
-        *more_of_the_host(wall.host_paths),
         *kernel_views(wall.proc),
         *writable_places(wall.disk_bytes_max),
+        *more_of_the_host(wall.host_paths),  # some may lie below /tmp
         *all_else_read_only(),
         *empty_environment(),
         *no_way_back(wall.filter_fd),

@@ -75,7 +75,7 @@ class LocalSandboxes:
     def _prestart(self, host: Host) -> None:
         """Begin to start runtimes ahead, in the background."""
         starter = Starter(host.launcher, host.hierarchy, self._config, self._next_uid)
-        sizes = self._config.prestarted if host.launcher.proc else {}
+        sizes = self._config.prestarted if host.tier in ("A", "B") else {}
         self._prestarted = PrestartedPool(starter, self._toolchains, sizes)
         self._prestarted.start()
 
