@@ -34,6 +34,7 @@ def _local(settings: Settings) -> Sandboxes:
         allow_weak=settings.millrace_allow_weak_sandbox,
         uid_first=settings.millrace_local_uid,
         prestarted=_prestarted(settings) if settings.pod_pool_enabled else {},
+        prestart_at_once=False,
     )
     return LocalSandboxes(config, partial(find_toolchains, caches=cache_folder(os.environ)))
 

@@ -122,7 +122,10 @@ def _pool(default: int, language: str, local: str = "") -> int:
 
 
 def _runtime(default: int, language: str, mb: int) -> int:
-    local = f" In local sandboxes: runtimes started ahead, about {mb} MB of memory each; 0 starts each cold."
+    local = (
+        " In local sandboxes: runtimes started ahead once the language has been used,"
+        f" about {mb} MB of memory each; 0 starts each cold."
+    )
     return _pool(default, language, local)
 
 

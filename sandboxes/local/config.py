@@ -27,6 +27,8 @@ class LocalConfig:
     """Those with the data libraries imported, where the guest has them."""
     prestarted: Mapping[str, int] = field(default_factory=dict)
     """For each language how many runtimes wait that were started ahead; where none does, it starts cold."""
+    prestart_at_once: bool = True
+    """Off: a language's runtimes start when it has been used once, so that an idle service stays small."""
     start_timeout_s: float = 20.0
     """How long a sandbox may take to stand; longer is a failure of the host."""
     host_paths: tuple[str, ...] = ()

@@ -114,10 +114,12 @@ class PrestartedPool:
             if size and not toolchains[code].missing and toolchains[code].prestart
         }
 
-    def start(self) -> None:
-        """Begin to fill, in the background."""
-        for shelf in self._shelves.values():
+    def start(self, *, at_once: bool) -> None:
+        """Begin to fill in the background, all languages `at_once` or each when it has been used."""
+        for language, shelf in self._shelves.items():
             shelf.start()
+            if at_once:
+                self.refill(language)
 
     def ready(self, language: str) -> int:
         """How many wait for this language now."""
@@ -154,7 +156,6 @@ class _Shelf:
         self._closed = False
 
     def start(self) -> None:
-        self.work.set()
         self._filling = asyncio.get_running_loop().create_task(self._keep_full())
 
     async def take(self, limits: SandboxLimits) -> Taken | None:

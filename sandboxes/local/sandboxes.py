@@ -77,7 +77,7 @@ class LocalSandboxes:
         starter = Starter(host.launcher, host.hierarchy, self._config, self._next_uid)
         sizes = self._config.prestarted if host.tier in ("A", "B") else {}
         self._prestarted = PrestartedPool(starter, self._toolchains, sizes)
-        self._prestarted.start()
+        self._prestarted.start(at_once=self._config.prestart_at_once)
 
     async def _warm_up(self, hierarchy: Hierarchy, python: Toolchain) -> None:
         """Keep Pythons warm. Where that cannot be, each starts cold, and a note says so."""

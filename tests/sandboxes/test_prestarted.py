@@ -240,3 +240,14 @@ async def test_closing_leaves_nothing_of_what_waited() -> None:
         await local.close()
     assert len(psutil.Process().children(recursive=True)) == children
     assert psutil.Process().num_fds() == before
+
+
+async def test_a_service_that_idles_starts_nothing_before_the_language_is_used() -> None:
+    local = await standing("tier-A", find, prestarted={"php": 1, "js": 1}, prestart_at_once=False)
+    assert isinstance(local, LocalSandboxes)
+    sandbox = await local.acquire(SandboxSpec("test", "php", LIMITS))
+    assert (await finish(sandbox, Program("<?php echo 1;"))).stdout == b"1"
+    await sandbox.close()
+    assert (await run(local, "php", "<?php echo 2;")).stdout == b"2"
+    assert waiting(local, "js") == 0
+    await local.close()
