@@ -29,17 +29,18 @@ class Demo:
     service: Service
     http: httpx.Client
 
-    def submit(self, code: str, **more: Any) -> str:
-        """Submit a Python program; return its path."""
-        answer = self.http.post("/executions", json={"language": "py", "code": code, **more})
+    def submit(self, code: str, language: str = "py", **more: Any) -> str:
+        """Submit a program; return its path."""
+        answer = self.http.post("/executions", json={"language": language, "code": code, **more})
         check(answer.status_code == 202, f"accepted: {answer.text}")
         return str(answer.headers["location"])
 
     def finished(self, path: str) -> Event:
         """Wait for the end of an execution."""
-        answer = self.http.get(path, headers={"prefer": "wait=30"}).json()
-        check(answer["status"] == "finished", "it ended")
-        return dict(answer)
+        while True:
+            answer: Event = self.http.get(path, headers={"prefer": "wait=30"}).json()
+            if answer["status"] == "finished":
+                return answer
 
     def events(self, path: str, after: int = 0) -> Iterator[Event]:
         """Follow an execution by SSE, from after a `seq`, as a browser would."""
@@ -176,8 +177,7 @@ def say_hello_in_every_language(demo: Demo) -> None:
             continue
         code = (HELLO / HELLO_FILES.get(language["code"], f"hello.{language['code']}")).read_text()
         began = time.perf_counter()
-        body = {"language": language["code"], "code": code, "stdin": ""}
-        answer = demo.http.post("/executions", json=body, headers={"prefer": "wait=30"}).json()
+        answer = demo.finished(demo.submit(code, language["code"], stdin=""))
         took_ms = (time.perf_counter() - began) * 1000
         said = (answer["stdout"] or answer["stderr"]).strip()
         say(f"  {name:<11} {version:<10} {took_ms:6.0f} ms  {said}")

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import TypeVar
+from urllib.parse import unquote
 
 T = TypeVar("T")
 
@@ -53,7 +54,7 @@ class Service:
         """The unix socket of the broker that the service brought along."""
         found = re.search(r"on unix://(\S+)", self._greeting())
         assert found, "the greeting names the broker"
-        return found[1]
+        return unquote(found[1])
 
     def child(self, name: str) -> int:
         """Return the pid of a child by the name that `ps -o comm` shows; 0 if there is none."""
