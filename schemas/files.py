@@ -69,7 +69,7 @@ class FileNotKept(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def is_scratch(name: str) -> bool:
-    """Return whether `name` lies in a folder that programs make for themselves: hidden, or Python's caches."""
+    """Return whether `name` lies in a folder programs make for themselves: hidden, or Python's caches."""
     folders = name.split("/")[:-1]
     return any(folder.startswith(".") or folder == "__pycache__" for folder in folders)
 
