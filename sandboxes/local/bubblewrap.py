@@ -16,7 +16,8 @@ PROGRAM_FOLDER = "/program"
 GUEST_ID = 1000
 """User and group id as seen inside."""
 
-_ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "fonts")
+ETC = ("alternatives", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "localtime", "mime.types", "fonts")
+"""Of /etc what every sandbox may read."""
 _ETC_NETWORK = ("resolv.conf", "nsswitch.conf", "ssl", "pki", "ca-certificates", "services", "protocols")
 
 _FILES = {
@@ -81,7 +82,7 @@ def tools_of_the_host() -> list[str]:
 
 def files_of_etc(network: bool, give: Callable[[bytes], int]) -> list[str]:
     """Of /etc only what names no person, machine or secret; accounts are made up."""
-    shown = _ETC + (_ETC_NETWORK if network else ())
+    shown = ETC + (_ETC_NETWORK if network else ())
     arguments = [word for name in shown for word in ("--ro-bind-try", f"/etc/{name}", f"/etc/{name}")]
     for path, text in _FILES.items():
         arguments += ["--perms", "0444", "--file", str(give(text.encode())), path]

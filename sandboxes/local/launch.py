@@ -16,7 +16,7 @@ from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 _COMPLAINT_BYTES_MAX = 2000
 _OOM_SCORE_MIN = 100
-_BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
+BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
 
 _COMPILE = (
     "import marshal, sys; "
@@ -74,7 +74,7 @@ class Launcher:
     def _spawn(
         self, inheritance: "Inheritance", control: int, uid: int | None, wall: Wall
     ) -> subprocess.Popen[bytes]:
-        boot = _BOOT.format(fd=inheritance.give(self.init))
+        boot = BOOT.format(fd=inheritance.give(self.init))
         arguments = wall_arguments(self.bwrap, wall, inheritance.give)
         arguments += [self.python, "-I", "-S", "-X", "utf8", "-c", boot]
         arguments += [str(control), DATA_FOLDER, PROGRAM_FOLDER]
@@ -161,6 +161,8 @@ class Guest:
         """Of process 1, as the host counts."""
         self.data_fd = hello.data_fd
         self.program_fd = hello.program_fd
+        self.uid: int | None = None
+        """The user it runs as, where that need not be the one asked for."""
         self._outer = outer
         self._pidfd = pidfd
 
@@ -209,8 +211,8 @@ def _bound_oom_score(pid: int) -> None:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_MIN))
 
 
-def compile_init(python: str) -> bytes:
-    """Return `init.py` compiled by the guest's Python, whose bytecode may differ from ours."""
-    source = Path(__file__).with_name("init.py").read_bytes()
+def compile_init(python: str, name: str = "init.py") -> bytes:
+    """Return `init.py`, or a neighbour, compiled by the guest's Python, whose bytecode may differ."""
+    source = Path(__file__).with_name(name).read_bytes()
     compiling = [python, "-I", "-S", "-c", _COMPILE]
     return subprocess.run(compiling, input=source, capture_output=True, check=True).stdout

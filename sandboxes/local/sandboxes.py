@@ -64,9 +64,7 @@ class LocalSandboxes:
             host_paths=(*python.binds, *self._config.host_paths),
             start_timeout_s=self._config.start_timeout_s,
         )
-        self._host = await probe(
-            launcher, uid, use_cgroups=self._config.use_cgroups, allow_weak=self._config.allow_weak
-        )
+        self._host = await probe(launcher, uid, self._config)
         if self._host.hierarchy:
             await asyncio.to_thread(sweep, self._host.hierarchy)
             await self._warm_up(self._host.hierarchy, python)
@@ -151,7 +149,7 @@ class LocalSandboxes:
             if isinstance(error, OSError):
                 raise SandboxUnavailable(f"No control group can be made: {error.strerror}.") from error
             raise
-        parts = Parts(guest=guest, group=group, joined=_join(group, guest.pid), uid=uid or 0)
+        parts = Parts(guest=guest, group=group, joined=_join(group, guest.pid), uid=guest.uid or uid or 0)
         return self._keep(LocalSandbox(parts, toolchain.recipe, limits, self._config, self._ended))
 
     def _keep(self, sandbox: LocalSandbox) -> LocalSandbox:

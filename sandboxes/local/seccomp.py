@@ -103,6 +103,17 @@ DENIED: dict[str, tuple[int | None, int | None]] = {
 }
 """Calls that answer EPERM: name to number on (x86_64, aarch64); None where it does not exist."""
 
+DENIED_WHERE_SHARED: dict[str, tuple[int | None, int | None]] = {
+    # objects that every process of an ipc namespace can name
+    "shmget": (29, 194),
+    "shmat": (30, 196),
+    "semget": (64, 190),
+    "msgget": (68, 186),
+    "mq_open": (240, 180),
+    "mq_unlink": (241, 181),
+}
+"""Denied as well where the sandbox has no namespaces of its own."""
+
 NUMBER_MAX = 469
 """The newest call the table was checked against (`file_setattr`, Linux 6.17)."""
 
@@ -118,7 +129,7 @@ _NAMESPACE_FLAGS = 0x7E020000
 _TERMINAL_IOCTLS = (0x5412, 0x541C, 0x5423)
 """TIOCSTI and TIOCLINUX type into a terminal, TIOCSETD loads line disciplines."""
 _UNIX, _INET, _INET6 = 1, 2, 10
-_STREAM, _DGRAM, _TYPE_MASK = 1, 2, 0xF
+_STREAM, _DGRAM, _SEQPACKET, _TYPE_MASK = 1, 2, 5, 0xF
 _PROTOCOLS = (0, 6, 17, 1, 58)
 """Any, TCP, UDP and the two ICMPs that serve unprivileged ping."""
 
@@ -131,18 +142,20 @@ _LEAF = 4
 
 
 @functools.cache
-def filter_bytes(network: bool, machine: str = "") -> bytes:
+def filter_bytes(network: bool, machine: str = "", *, shared: bool = False) -> bytes:
     """Return the filter as an array of `struct sock_filter`.
 
     `network` lets inet sockets be made: right for a sandbox in a network namespace of its own, where they
-    reach the sandbox's loopback; without it only unix sockets exist. `machine` is as `uname -m` says it,
-    this machine's by default. Raises `Misconfigured` where we know no system-call numbers.
+    reach the sandbox's loopback; without it only unix sockets exist. `shared` is for a sandbox in the host's
+    own namespaces: no unix socket that could find another's, only connected pairs, and no ipc objects.
+    `machine` is as `uname -m` says it, this machine's by default. Raises `Misconfigured` where we know no
+    system-call numbers.
     """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
         raise Misconfigured(f"local sandboxes need x86_64 or aarch64, this machine is {machine}")
     program = _Program()
-    _write_filter(program, machine, network)
+    _write_filter(program, machine, network, shared)
     return program.assemble()
 
 
@@ -183,10 +196,11 @@ class _Program:
         return struct.pack("<HBBI", operation, *jumps, value)
 
 
-def _write_filter(program: _Program, machine: str, network: bool) -> None:
+def _write_filter(program: _Program, machine: str, network: bool, shared: bool) -> None:
     column, audit_arch, clone, socket, socketpair, ioctl = _ARCHITECTURES[machine]
     looked_at = {clone: "clone", _CLONE3: "absent", socket: "socket", socketpair: "unix", ioctl: "ioctl"}
-    denied = {number: "denied" for numbers in DENIED.values() if (number := numbers[column]) is not None}
+    table = DENIED | DENIED_WHERE_SHARED if shared else DENIED
+    denied = {number: "denied" for numbers in table.values() if (number := numbers[column]) is not None}
 
     program.load(_ARCH)
     program.test(_IF_EQUAL, audit_arch, otherwise="killed")
@@ -197,7 +211,8 @@ def _write_filter(program: _Program, machine: str, network: bool) -> None:
     _write_search(program, sorted((looked_at | denied).items()))
     _write_clone(program)
     _write_ioctl(program)
-    _write_sockets(program, network)
+    _write_unix_sockets(program, shared)
+    _write_sockets(program, network, shared)
     program.answer("allowed", _ALLOW)
     program.answer("denied", _ERRNO | errno.EPERM)
     program.answer("absent", _ERRNO | errno.ENOSYS)
@@ -236,13 +251,23 @@ def _write_ioctl(program: _Program) -> None:
     program.jump("allowed")
 
 
-def _write_sockets(program: _Program, network: bool) -> None:
+def _write_unix_sockets(program: _Program, shared: bool) -> None:
+    """Pairs. Datagrams find any address even from a pair, so where addresses are shared they are denied."""
     program.label("unix")
     program.load(_ARG0)
-    program.test(_IF_EQUAL, _UNIX, "allowed", "no_family")
+    if not shared:
+        program.test(_IF_EQUAL, _UNIX, "allowed", "no_family")
+        return
+    program.test(_IF_EQUAL, _UNIX, otherwise="no_family")
+    program.load(_ARG1)
+    program.mask(_TYPE_MASK)
+    _write_choice(program, (_STREAM, _SEQPACKET), "allowed", "denied")
+
+
+def _write_sockets(program: _Program, network: bool, shared: bool) -> None:
     program.label("socket")
     program.load(_ARG0)
-    program.test(_IF_EQUAL, _UNIX, then="allowed")
+    program.test(_IF_EQUAL, _UNIX, then="no_family" if shared else "allowed")
     if not network:
         program.jump("no_family")
         return

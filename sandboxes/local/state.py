@@ -19,7 +19,7 @@ from sandboxes.protocol import SavedState, StateOrder
 _FOLDER = ".state"
 _PLACE = f"{PROGRAM_FOLDER}/{_FOLDER}"
 _BOOT = (
-    f"import sys; sys.path.insert(0, '{_PLACE}/guest.zip'); "
+    "import sys; sys.path.insert(0, __file__.rpartition('/')[0] + '/guest.zip'); "
     "from guest.session import main; del sys.path[0]; main()\n"
 )
 BOOT_PLACE = f"{_PLACE}/boot.py"

@@ -6,7 +6,7 @@ cgroup file system forbid what the kernel could do. So a sandbox is built, and a
     A  namespaces and control groups
     B  namespaces; memory is watched instead of limited, there is no CPU quota
     C  as A or B, but the host masks parts of /proc, and sandboxes have none
-    D  no user namespaces: weak, not offered yet
+    D  no user namespaces: weak, and only by explicit opt-in (weak.py)
     E  not even bubblewrap
 """
 
@@ -19,7 +19,9 @@ from infra.system_packages import install_command
 from sandboxes.local.cgroups import GroupLimits, Hierarchy, new_name, own_places
 from sandboxes.local.cgroups_v1 import CONTROLLERS, HierarchyV1
 from sandboxes.local.cgroups_v2 import HierarchyV2
+from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Guest, Launcher
+from sandboxes.local.weak import NOTES, WeakLauncher, weak_launcher
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable, Tier
 
 _TRIAL = GroupLimits(memory_bytes_max=256 * 1024 * 1024, pids_max=64, cpus=1.0)
@@ -45,21 +47,25 @@ def find_bwrap() -> str:
     )
 
 
-async def probe(launcher: Launcher, uid: int | None, *, use_cgroups: bool, allow_weak: bool) -> Host:
+async def probe(launcher: Launcher, uid: int | None, config: LocalConfig) -> Host:
     """Build one sandbox and one group, and say what came of it. Raises `Misconfigured`."""
-    guest, launcher = await _first_guest(launcher, uid, allow_weak=allow_weak)
+    guest, launcher = await _first_guest(launcher, uid, config)
     try:
         hierarchy, why_not = None, "they were switched off"
-        if use_cgroups:
+        if config.use_cgroups:
             hierarchy, why_not = await asyncio.to_thread(find_hierarchy, guest.pid)
     finally:
         await guest.close()
     notes = []
     if hierarchy is None:
+        weak = isinstance(launcher, WeakLauncher)
+        kept = "limited for each process alone" if weak else "watched, not limited"
         notes.append(
-            f"No control groups ({why_not}): memory is watched, not limited, and there is no CPU quota. "
+            f"No control groups ({why_not}): memory is {kept}, and there is no CPU quota. "
             "Run as root or in a delegated cgroup (systemd: Delegate=yes)."
         )
+    if isinstance(launcher, WeakLauncher):
+        return Host("D", launcher, hierarchy, (*NOTES, *notes))
     if not launcher.proc:
         notes.append(
             "The host masks /proc, so sandboxes have none; unmask it (Docker: systempaths=unconfined)."
@@ -68,7 +74,7 @@ async def probe(launcher: Launcher, uid: int | None, *, use_cgroups: bool, allow
     return Host(tier, launcher, hierarchy, tuple(notes))
 
 
-async def _first_guest(launcher: Launcher, uid: int | None, *, allow_weak: bool) -> tuple[Guest, Launcher]:
+async def _first_guest(launcher: Launcher, uid: int | None, config: LocalConfig) -> tuple[Guest, Launcher]:
     """Return a standing sandbox and the launcher that made it: with a /proc if possible."""
     faults = []
     for attempt in (launcher, replace(launcher, proc=False)):
@@ -76,13 +82,25 @@ async def _first_guest(launcher: Launcher, uid: int | None, *, allow_weak: bool)
             return await attempt.launch(uid=uid, network=False), attempt
         except (SandboxFailed, SandboxUnavailable) as error:
             faults.append(str(error))
-    weak = " Running without them (tier D) was allowed, but is not built yet." if allow_weak else ""
+    if config.allow_weak:
+        return await _weak_guest(launcher, config)
     raise Misconfigured(
         f"Tier D: bubblewrap cannot make user namespaces here. {faults[0]} "
         "Allow them: sysctl kernel.unprivileged_userns_clone=1 user.max_user_namespaces=10000; on Ubuntu "
         "give bwrap an AppArmor profile; in Docker use --security-opt seccomp=unconfined "
-        f"--security-opt apparmor=unconfined --security-opt systempaths=unconfined.{weak}"
+        "--security-opt apparmor=unconfined --security-opt systempaths=unconfined. "
+        "To run with weak isolation instead (docs/security.md), as root: MILLRACE_ALLOW_WEAK_SANDBOX=true."
     )
+
+
+async def _weak_guest(strong: Launcher, config: LocalConfig) -> tuple[Guest, Launcher]:
+    launcher = await asyncio.to_thread(weak_launcher, strong, config.uid_first, config.uids)
+    try:
+        return await launcher.launch(uid=None, network=False), launcher
+    except (SandboxFailed, SandboxUnavailable) as error:
+        raise Misconfigured(
+            f"Tier E: neither user namespaces nor Landlock with a user id of its own work here. {error}"
+        ) from error
 
 
 def find_hierarchy(pid: int) -> tuple[Hierarchy | None, str]:

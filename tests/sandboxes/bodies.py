@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field, replace
+from unittest.mock import patch
 
 import msgspec
 import pytest
@@ -17,6 +18,8 @@ from schemas.limits import SandboxLimits
 
 MIB = 1024 * 1024
 LIMITS = SandboxLimits(timeout_s=20.0, memory_bytes_max=128 * MIB, cpus=2.0, pids_max=64)
+WEAK_UID_FIRST = 61_000
+"""Whoever has such an id is killed when an execution ends in tier D: not of the other tiers' range."""
 
 Find = Callable[[int], Mapping[str, Toolchain]]
 
@@ -144,7 +147,13 @@ def require(available: bool, reason: str) -> None:
 
 
 async def standing(name: str, toolchains: Find, **config: object) -> Sandboxes:
-    """Start a body by name: `tier-A`, `warm` (A with waiting children), `tier-B` (no cgroups) or `fake`."""
+    """Start a body by name.
+
+    `tier-A`, `warm` (A with waiting children), `tier-B` (no cgroups), `tier-D` (a bubblewrap that fails,
+    whatever cgroups there are), `fake`.
+    """
+    if name == "tier-D":
+        return await _standing_weak(toolchains, **config)
     if name == "fake":
         return FakeSandboxes()
     require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
@@ -156,3 +165,14 @@ async def standing(name: str, toolchains: Find, **config: object) -> Sandboxes:
     if name == "warm" and not any(language.warm for language in local.info().languages):
         require(False, f"nothing is warm here: {local.info().notes}")
     return local
+
+
+async def _standing_weak(toolchains: Find, **config: object) -> Sandboxes:
+    require(os.geteuid() == 0, "tier D takes root")
+    weak = LocalSandboxes(
+        LocalConfig(**{"allow_weak": True, "uid_first": WEAK_UID_FIRST} | config), toolchains
+    )
+    with patch("sandboxes.local.sandboxes.find_bwrap", return_value="/bin/false"):
+        await weak.start()
+    assert weak.info().tier == "D"
+    return weak

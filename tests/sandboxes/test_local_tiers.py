@@ -13,7 +13,7 @@ from infra.errors import Misconfigured
 from sandboxes.local import LocalConfig, LocalSandboxes
 from sandboxes.local.tiers import find_bwrap
 from sandboxes.reach import is_reachable
-from tests.sandboxes.bodies import Find, require
+from tests.sandboxes.bodies import WEAK_UID_FIRST, Find, require
 
 ROOT = Path(__file__).parents[2]
 NOBODY = 65534
@@ -71,9 +71,8 @@ async def test_without_bubblewrap_nothing_starts_and_the_cure_is_named(
         await LocalSandboxes(LocalConfig(), toolchains).start()
 
 
-@pytest.mark.parametrize("allow_weak", [False, True])
-async def test_without_user_namespaces_nothing_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toolchains: Find, allow_weak: bool
+async def test_without_user_namespaces_nothing_starts_unless_weak_isolation_is_allowed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, toolchains: Find
 ) -> None:
     """A bubblewrap that fails as the kernel would let it fail."""
     refusing = tmp_path / "bwrap"
@@ -83,8 +82,23 @@ async def test_without_user_namespaces_nothing_starts(
         if folder.stat().st_uid == os.getuid() and folder != Path("/"):
             folder.chmod(folder.stat().st_mode | 0o055)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    with pytest.raises(Misconfigured, match=r"Tier D.*No permissions to create new namespace"):
-        await LocalSandboxes(LocalConfig(allow_weak=allow_weak), toolchains).start()
+    fault = r"Tier D.*No permissions to create new namespace.*MILLRACE_ALLOW_WEAK_SANDBOX=true"
+    with pytest.raises(Misconfigured, match=fault):
+        await LocalSandboxes(LocalConfig(), toolchains).start()
+    require(os.getuid() == 0, "tier D takes root")
+    weak = LocalSandboxes(LocalConfig(allow_weak=True, uid_first=WEAK_UID_FIRST), toolchains)
+    await weak.start()
+    assert weak.info().tier == "D"
+    assert "Weak isolation" in weak.info().notes[0]
+    await weak.close()
+
+
+async def test_weak_isolation_takes_root(toolchains: Find, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An ordinary user could only give guests its own user id, and with it its own files."""
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("sandboxes.local.sandboxes.find_bwrap", lambda: "/bin/false")
+    with pytest.raises(Misconfigured, match="takes root"):
+        await LocalSandboxes(LocalConfig(allow_weak=True), toolchains).start()
 
 
 def test_a_masked_proc_gives_tier_c() -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from infra.errors import Misconfigured
-from sandboxes.local.seccomp import DENIED, filter_bytes
+from sandboxes.local.seccomp import DENIED, DENIED_WHERE_SHARED, filter_bytes
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOWED, KILLED = 0x7FFF0000, 0x80000000
@@ -116,6 +116,23 @@ def test_only_unix_and_inet_sockets_can_be_made(machine: str) -> None:
             assert verdict(shared, call, (family, kind, 0), arch) == failing(errno.EAFNOSUPPORT)
         assert verdict(own, call, (family, 3, 1), arch) == failing(errno.EPERM)
         assert verdict(own, call, (family, 1, 262), arch) == failing(errno.EPROTONOSUPPORT)
+
+
+@pytest.mark.parametrize("machine", ARCHITECTURES)
+def test_in_shared_namespaces_no_socket_has_an_address_and_no_ipc_object_a_name(machine: str) -> None:
+    column = list(ARCHITECTURES).index(machine)
+    program = filter_bytes(False, machine, shared=True)
+
+    def judged(number: int, *args: int) -> int:
+        return verdict(program, number, args, ARCHITECTURES[machine])
+
+    socket_call, pair_call = CALLS["socket"][column], CALLS["socketpair"][column]
+    for family in (socket.AF_UNIX, socket.AF_INET, socket.AF_INET6):
+        assert judged(socket_call, family, socket.SOCK_STREAM) == failing(errno.EAFNOSUPPORT)
+    assert judged(pair_call, socket.AF_UNIX, socket.SOCK_STREAM) == ALLOWED
+    assert judged(pair_call, socket.AF_UNIX, socket.SOCK_DGRAM) == failing(errno.EPERM)
+    for numbers in DENIED_WHERE_SHARED.values():
+        assert judged(numbers[column]) == failing(errno.EPERM)
 
 
 def test_nobody_types_into_a_terminal() -> None:

@@ -1,0 +1,58 @@
+"""A long life in a few minutes: ten thousand executions, and the service is what it was before."""
+
+import asyncio
+import gc
+import os
+from pathlib import Path
+
+import pytest
+
+from sandboxes.fake_script import End, Put, Write
+from sandboxes.toolchain import Toolchain
+from tests.hostile.conftest import find_in
+from tests.sandboxes.bodies import MIB, Body, standing
+from tests.sandboxes.test_local_leftovers import descendants, settled
+
+EXECUTIONS = 10_000
+AT_ONCE = 4
+GROWTH_BYTES_MAX = 8 * MIB
+"""Under a kilobyte for each execution; one lost buffer in each would be far more."""
+
+
+def memory_bytes() -> int:
+    """Return what this process alone holds (proc(5), RssAnon)."""
+    gc.collect()
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise AssertionError("this kernel does not tell")
+
+
+@pytest.mark.timeout(900)
+async def test_ten_thousand_executions_leave_nothing_and_take_no_memory(
+    found: dict[int, dict[str, Toolchain]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No process, mount, control group, file or descriptor, and memory stands still."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    body = Body("warm", await standing("warm", find_in(found), warm_plain=4))
+    try:
+        await _run_many(body, EXECUTIONS // 10)
+        held, memory = await settled(), memory_bytes()
+        await _run_many(body, EXECUTIONS)
+        assert await settled() == held
+        assert os.listdir(tmp_path) == []  # noqa: PTH208 - nothing else runs meanwhile
+        grown = memory_bytes() - memory
+        print(f"{EXECUTIONS} executions: {grown / 1024:.0f} KiB more memory, held {held}")
+        assert grown < GROWTH_BYTES_MAX
+    finally:
+        await body.sandboxes.close()
+    assert descendants(os.getpid()) == []
+
+
+async def _run_many(body: Body, executions: int) -> None:
+    async def some() -> None:
+        for number in range(executions // AT_ONCE):
+            result = await body.steps(Write("x"), Put("f.txt", "y"), End(number % 3))
+            assert (result.exit.exit_code, result.stdout) == (number % 3, b"x")
+
+    await asyncio.gather(*(some() for _ in range(AT_ONCE)))
