@@ -29,7 +29,6 @@ _DESCRIPTORS_MAX = 16
 
 def carry_out() -> None:
     """Carry out orders until one takes this process over. Does not return."""
-    _rehearse()
     job = socket.socket(fileno=JOB_FD)
     received = b""
     stdio = array.array("i")
@@ -45,18 +44,6 @@ def carry_out() -> None:
             os._exit(0)  # the service needs this child no more
         received += data
         stdio.extend(fds)
-
-
-def _rehearse() -> None:
-    """Go through what an order takes, to no effect, so that the pages written to are ours when one comes.
-
-    The first write to each page after a fork copies it; that was most of what a short program took.
-    """
-    json.loads('{"do": "start", "argv": [], "rlimits": {"CORE": 0}}')
-    environment = dict(os.environ)
-    os.environ.clear()
-    os.environ.update(environment)
-    script.rehearse()
 
 
 def _obey(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:

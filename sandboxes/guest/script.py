@@ -56,15 +56,6 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
     os._exit(status)
 
 
-def rehearse() -> None:
-    """Run an empty program without ending the process; what it prints goes where stdout goes now."""
-    imported_before = set(sys.modules)
-    main = types.ModuleType("__main__")
-    exec(compile("print()", "main.py", "exec", dont_inherit=True), main.__dict__)
-    _flush(sys.stdout, sys.stderr)
-    _let_go(main, imported_before)
-
-
 def _say_last_word(status: int) -> None:
     """Leave the exit status where the service looks once nobody can write any more, and hang up.
 
