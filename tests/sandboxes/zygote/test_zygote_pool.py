@@ -17,6 +17,26 @@ from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 from .conftest import pool_config, run_command, run_in, started
 
 
+_strangers: set[psutil.Process] = set()
+"""Walls that stood before the test: of sandboxes that other tests share."""
+
+
+@pytest.fixture(autouse=True)
+def _know_strangers() -> None:
+    _strangers.clear()
+    _strangers.update(_walls())
+
+
+def _walls() -> list[psutil.Process]:
+    return [process for process in psutil.Process().children() if process.name() == "bwrap"]
+
+
+def ours() -> list[psutil.Process]:
+    """Return the processes of all walls this test has raised."""
+    walls = [wall for wall in _walls() if wall not in _strangers]
+    return [process for wall in walls for process in (wall, *wall.children(recursive=True))]
+
+
 @pytest.fixture
 async def pool() -> AsyncIterator[ZygotePool]:
     """A pool of its own for each test: they break it."""
@@ -71,15 +91,14 @@ async def test_many_runs_leave_nothing(pool: ZygotePool) -> None:
         await until(lambda: pool.ready == {"plain": 1})
 
     def held() -> tuple[int, int, int]:
-        me = psutil.Process()
         return (
-            len(me.children(recursive=True)),
-            me.num_fds(),
+            len(ours()),
+            psutil.Process().num_fds(),
             len(Path("/proc/mounts").read_text().splitlines()),
         )
 
     await runs(5)
-    await until(lambda: all(p.status() != "zombie" for p in psutil.Process().children(recursive=True)))
+    await until(lambda: all(process.status() != psutil.STATUS_ZOMBIE for process in ours()))
     before = held()
     await runs(300)
     await until(lambda: all(now <= then for now, then in zip(held(), before, strict=True)))
@@ -189,7 +208,7 @@ async def test_the_end_of_everything_is_survived(pool: ZygotePool) -> None:
     child = await pool.take()
     running = asyncio.create_task(run_in(child, "print('up', flush=True)\nimport time; time.sleep(600)"))
     await asyncio.sleep(0)
-    for process in psutil.Process().children():
+    for process in ours():
         process.kill()
     with pytest.raises(SandboxFailed):
         await running
@@ -242,7 +261,7 @@ async def test_closing_leaves_no_process(pool: ZygotePool) -> None:
     """Not even of children that were taken and never closed; taking from it is refused."""
     await pool.take()
     await pool.close()
-    assert psutil.Process().children(recursive=True) == []
+    assert ours() == []
     with pytest.raises(SandboxUnavailable):
         await pool.take()
 
@@ -263,7 +282,7 @@ async def test_a_python_that_does_not_start_is_told_why() -> None:
     )
     with pytest.raises(SandboxFailed, match="no-python"):
         await ZygotePool(config).start()
-    assert psutil.Process().children(recursive=True) == []
+    assert ours() == []
 
 
 async def test_a_heavy_flavour_without_its_modules_is_a_plain_one() -> None:
