@@ -16,7 +16,6 @@ from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 from .conftest import pool_config, run_command, run_in, started
 
-
 _strangers: set[psutil.Process] = set()
 """Walls that stood before the test: of sandboxes that other tests share."""
 
