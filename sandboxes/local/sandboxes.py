@@ -12,6 +12,7 @@ from infra.errors import Misconfigured
 from sandboxes.local.cgroups import Group, Hierarchy, new_name, sweep
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Guest, Launcher, compile_init
+from sandboxes.local.orphans import end_orphans
 from sandboxes.local.prestarted_pool import PrestartedPool, Starter
 from sandboxes.local.sandbox import LocalSandbox, Parts
 from sandboxes.local.tiers import Host, find_bwrap, probe
@@ -64,6 +65,7 @@ class LocalSandboxes:
             host_paths=(*python.binds, *self._config.host_paths),
             start_timeout_s=self._config.start_timeout_s,
         )
+        await asyncio.to_thread(end_orphans)
         self._host = await probe(launcher, uid, self._config)
         if self._host.hierarchy:
             await asyncio.to_thread(sweep, self._host.hierarchy)
