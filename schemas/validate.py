@@ -175,6 +175,9 @@ def _tools(command: RunCode, bounds: Bounds) -> Iterator[Violation]:
     for index, name in enumerate(names):
         if not name or name in names[:index]:
             yield Violation(field=f"tools[{index}].name", message="A tool needs a name of its own.")
+    if names:
+        # Refused rather than ignored: code that calls a tool would fail in a way nobody understands.
+        yield Violation(field="tools", message="Calling tools is not built yet; leave tools out.")
 
 
 def _limits(limits: Limits) -> Iterator[Violation]:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from schemas.commands import RunCode
+from schemas.commands import RunCode, Tool
 from schemas.files import InputFile
 from schemas.limits import Limits, SandboxLimits
 from schemas.validate import Bounds, find_violation
@@ -113,6 +113,8 @@ def test_no_bytes_whatever_make_reading_fail_in_another_way(body):
         ({"id": ""}, "id"),
         ({"tenant": "../other"}, "tenant"),
         ({"session_id": "../../etc"}, "session_id"),
+        ({"tools": [Tool(name="weather")]}, "tools"),
+        ({"tools": [Tool(name="")]}, "tools[0].name"),
         ({"limits": Limits(timeout_s=-1)}, "limits.timeout_s"),
         ({"limits": Limits(timeout_s=0)}, "limits.timeout_s"),
         ({"limits": Limits(timeout_s=1e300)}, "limits.timeout_s"),
