@@ -122,11 +122,29 @@ def build_redis(config: RedisConfig) -> RedisClient:
 @contextlib.asynccontextmanager
 async def reaching(config: RedisConfig, within_s: float | None = None) -> AsyncIterator[None]:
     """Turn the failure to reach Redis, also within `within_s` seconds, into `Unavailable`."""
+    cancelled_before = _cancellations()
     try:
         async with asyncio.timeout(within_s):
             yield
     except AWAY as error:
+        _stay_cancelled(cancelled_before)
         raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
+    _stay_cancelled(cancelled_before)
+
+
+def _stay_cancelled(cancelled_before: int) -> None:
+    """Raise the cancellation that a command may have lost.
+
+    Before Python 3.12 `asyncio.wait_for`, in which redis-py sends, returns the result instead where both
+    come together (python/cpython#86296). A loop of commands would then outlive its task's cancellation.
+    """
+    if _cancellations() > cancelled_before:
+        raise asyncio.CancelledError
+
+
+def _cancellations() -> int:
+    task = asyncio.current_task()
+    return task.cancelling() if task else 0
 
 
 async def ping(client: RedisClient, config: RedisConfig, within_s: float = 2.0) -> float:
