@@ -69,8 +69,9 @@ class FolderWrite:
         os.fsync(self._file.fileno())
         self._file.close()
         for _ in range(_ATTEMPTS if self._aside.exists() else 0):
-            # Whoever deletes the last object of a folder removes the folder, maybe just now.
-            with contextlib.suppress(FileNotFoundError):
+            # Whoever deletes the last object of a folder removes the folder, maybe just now; if that is
+            # between the two looks that `mkdir` takes, it says that the folder exists.
+            with contextlib.suppress(FileNotFoundError, FileExistsError):
                 self._final.parent.mkdir(parents=True, exist_ok=True)
                 self._aside.replace(self._final)
                 return
