@@ -38,16 +38,20 @@ async def test_the_bytes_of_a_session_are_bounded_also_when_saved_at_once(open_s
 async def test_a_file_too_long_is_stopped_on_its_way(open_store: OpenStore, objects: ObjectStore) -> None:
     """Not first stored and then refused; the limit is named."""
     store = open_store(FileQuota(files_max=5, file_bytes_max=2 * MIB, session_bytes_max=9 * MIB))
-    taken = []
+    taken, closed = [], []
 
     async def endless() -> AsyncIterator[bytes]:
-        while True:
-            taken.append(MIB)
-            yield b"x" * MIB
+        try:
+            while True:
+                taken.append(MIB)
+                yield b"x" * MIB
+        finally:
+            closed.append(True)
 
     with pytest.raises(QuotaExceeded, match="at most 2 MiB long") as refused:
         await store.save(OWNER, SESSION, "x", endless())
     assert (refused.value.broken, refused.value.limit, len(taken)) == ("file_bytes_max", 2 * MIB, 3)
+    assert closed == [True]  # it may hold a connection, or a file of a sandbox
     assert await left_behind(objects) == []
 
 

@@ -15,7 +15,7 @@ from infra.stores.file_quota import FileQuota, QuotaExceeded
 from infra.stores.file_sweep import FileSweep, Swept
 from infra.stores.files import FileStore
 from infra.stores.folder_objects import FolderObjects
-from infra.stores.objects import ObjectStore
+from infra.stores.objects import ObjectStore, StoredObject
 from schemas.ids import FileId, SessionId
 from tests.stores.conftest import MIB, OWNER, SESSION, OpenStore, bytes_of, eventually, left_behind, pieces
 
@@ -87,6 +87,25 @@ async def test_a_record_without_bytes_goes(store: FileStore, objects: ObjectStor
     assert await store.listing(OWNER, alone.session_id) == []
     async with store.records.writing(OWNER, SESSION, kept.id) as session_bytes:
         assert session_bytes == 1
+
+
+async def test_a_file_saved_while_a_sweep_looks_around_is_not_lost(
+    store: FileStore, objects: ObjectStore, sweep: FileSweep
+) -> None:
+    """Its record is newer than the list of objects that the sweep goes by."""
+    await store.save(OWNER, SESSION, "first", pieces(b"x"))
+    listing = objects.listing
+
+    async def listing_then_save(prefix: str) -> AsyncIterator[StoredObject]:
+        async for found in listing(prefix):
+            yield found
+        if prefix == "files/":
+            await store.save(OWNER, SESSION, "second", pieces(b"x"))
+            await store.save(OWNER, SessionId("u" * 21), "third", pieces(b"x"))
+
+    objects.listing = listing_then_save  # type: ignore[method-assign]
+    assert await sweep.once() == Swept()
+    assert [stored.ref.name for stored in await store.listing(OWNER, SESSION)] == ["first", "second"]
 
 
 async def test_a_file_that_is_being_written_is_not_taken(

@@ -112,7 +112,7 @@ async def test_iam_takes_credentials_from_the_machine(
     s3_config: S3Config, opened: Opened, credentials_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """And says so where it has none."""
-    config = replace(s3_config, use_iam=True, access_key=None, secret_key=None)
+    config = replace(s3_config, use_iam=True, access_key="not", secret_key="these")
     with pytest.raises(Unavailable, match="has no credentials for it"):
         await opened(config).check()
     monkeypatch.setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", credentials_url)
