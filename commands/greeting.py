@@ -60,8 +60,9 @@ def _edge_answers(settings: Settings, address: tuple[str, int]) -> bool:
 
 async def _first_handlers(settings: Settings, since: datetime) -> list[HandlerPresence]:
     """Return the handlers as soon as there are any."""
-    redis = build_redis(redis_config(settings))
-    presence = RedisPresence(redis, settings.redis_key_prefix)
+    config = redis_config(settings)
+    redis = build_redis(config)
+    presence = RedisPresence(redis, config)
     handlers: list[HandlerPresence] = []
     with suppress(TimeoutError):
         async with asyncio.timeout(_PATIENCE_S):

@@ -55,7 +55,7 @@ async def _serve(settings: Settings, listener: socket.socket | None) -> None:
     rates = Rates(redis, redis_config(settings))
     sessions = session_store(settings, redis)
     states = state_store(settings, redis, files.objects)
-    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, rates, sessions, states)
+    stores = Stores(RedisPresence(redis, redis_config(settings)), files, rates, sessions, states)
     app = create_app(config_of(settings), transport, stores, closing=closing, now=_now)
     starting = asyncio.create_task(transport.start())
     try:

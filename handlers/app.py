@@ -56,7 +56,7 @@ async def _serve(settings: Settings) -> None:
     sweeping = [asyncio.create_task(sweep.forever(every_s)) for sweep in sweeps]
     if settings.state_archive_enabled:
         sweeping.append(asyncio.create_task(_archive(settings, states).forever()))
-    stores = Stores(RedisPresence(redis, settings.redis_key_prefix), files, sessions, states)
+    stores = Stores(RedisPresence(redis, redis_config(settings)), files, sessions, states)
     try:
         await _build(settings, stores, Registry(ender.start)).run(stop, _now)
     finally:

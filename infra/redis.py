@@ -132,6 +132,18 @@ async def reaching(config: RedisConfig, within_s: float | None = None) -> AsyncI
     _stay_cancelled(cancelled_before)
 
 
+@contextlib.asynccontextmanager
+async def commanding(config: RedisConfig, within_s: float | None = None) -> AsyncIterator[None]:
+    """As `reaching`; and what Redis refuses (out of memory, no permission) is `Unavailable` too."""
+    try:
+        async with reaching(config, within_s):
+            yield
+    except redis_errors.RedisError as error:
+        # What Redis says may quote the command, so it is not repeated.
+        refused = f"refused what was asked ({type(error).__name__})"
+        raise Unavailable(f"Redis at {config.where()} {refused}") from error
+
+
 def _stay_cancelled(cancelled_before: int) -> None:
     """Raise the cancellation that a command may have lost.
 

@@ -30,14 +30,14 @@ import asyncio
 import contextlib
 import time
 from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager
 from importlib import resources
 from typing import Any
 
 import msgspec
-from redis.exceptions import RedisError
 
 from infra.errors import RequestRefused, Unavailable
-from infra.redis import RedisClient, RedisConfig, reaching
+from infra.redis import RedisClient, RedisConfig, commanding
 from infra.redis_script import Argument, Script
 from infra.stores.file_quota import FileQuota, too_many, too_much
 from infra.stores.stored_file import StoredFile
@@ -172,15 +172,9 @@ class FileRecords:
         async with self._reaching():
             return await script.run(self._client, self._keys(session_id), arguments)
 
-    @contextlib.asynccontextmanager
-    async def _reaching(self) -> AsyncIterator[None]:
-        try:
-            async with reaching(self._config, _WITHIN_S):
-                yield
-        except RedisError as error:
-            # Out of memory, or no permission: what Redis says may quote the command, so it is not repeated.
-            where = self._config.where()
-            raise Unavailable(f"Redis at {where} refused what was asked ({type(error).__name__})") from error
+    def _reaching(self) -> AbstractAsyncContextManager[None]:
+        """Turn every failure of Redis into `Unavailable`."""
+        return commanding(self._config, _WITHIN_S)
 
     def _place_key(self, file_id: FileId) -> str:
         return f"{self._config.prefix}millrace:file-at:{file_id}"

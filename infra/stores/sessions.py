@@ -21,17 +21,14 @@ the server's.
 """
 
 import asyncio
-import contextlib
-from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any, Protocol
 
-from redis.exceptions import RedisError
-
-from infra.errors import RequestRefused, Unavailable
-from infra.redis import RedisClient, RedisConfig, reaching
+from infra.errors import RequestRefused
+from infra.redis import RedisClient, RedisConfig, commanding
 from infra.redis_script import Argument, Script
 from schemas.ids import SessionId, TenantId, new_id
 
@@ -212,14 +209,9 @@ class RedisSessions:
     async def _run(self, script: Script, keys: list[str], *arguments: Argument) -> Any:
         return await script.run(self._client, keys, arguments)
 
-    @contextlib.asynccontextmanager
-    async def _reaching(self) -> AsyncIterator[None]:
-        try:
-            async with reaching(self._config, _WITHIN_S):
-                yield
-        except RedisError as error:
-            where = self._config.where()
-            raise Unavailable(f"Redis at {where} refused what was asked ({type(error).__name__})") from error
+    def _reaching(self) -> AbstractAsyncContextManager[None]:
+        """Turn every failure of Redis into `Unavailable`."""
+        return commanding(self._config, _WITHIN_S)
 
 
 def _ended(member: bytes, look_at: bytes) -> Ended:

@@ -15,16 +15,16 @@ import contextlib
 import hashlib
 import time
 from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
 from typing import Any, Literal
 
 import structlog
-from redis.exceptions import RedisError
 
-from infra.errors import MillraceError, Unavailable
-from infra.redis import RedisClient, RedisConfig, reaching
+from infra.errors import MillraceError
+from infra.redis import RedisClient, RedisConfig, commanding
 from infra.redis_script import Script
 from infra.stores.objects import CHUNK_BYTES, ObjectMissing, ObjectStore, StoredObject
 from schemas.ids import SessionId, TenantId
@@ -154,15 +154,9 @@ class StateStore:
         """Return where a hot state lies."""
         return f"{self.config.prefix}millrace:state:{{{name}}}"
 
-    @contextlib.asynccontextmanager
-    async def reaching(self) -> AsyncIterator[None]:
+    def reaching(self) -> AbstractAsyncContextManager[None]:
         """Turn every failure of Redis into `Unavailable`."""
-        try:
-            async with reaching(self.config, _WITHIN_S):
-                yield
-        except RedisError as error:
-            where = self.config.where()
-            raise Unavailable(f"Redis at {where} refused what was asked ({type(error).__name__})") from error
+        return commanding(self.config, _WITHIN_S)
 
     async def _swap(self, name: str, data: bytes, expected: str, saved_at: datetime) -> StateRecord:
         etag = hashlib.sha256(data).hexdigest()
