@@ -12,6 +12,7 @@ help: ## show this list
 setup: ## make .venv from the locked requirements and install missing system packages
 	@PYTHON="$(PYTHON)" sh infra/setup/venv.sh
 	@$(venv)/python -m sandboxes.install
+	@$(venv)/python -m infra.setup.pages
 
 demo: setup ## see everything work, in under three minutes
 	@$(venv)/python examples/demo.py

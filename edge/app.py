@@ -1,6 +1,7 @@
 """The edge's front door: every ring around a request and every route, on one screen."""
 
 import asyncio
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,6 +26,7 @@ from edge.keys import Keyring
 from edge.languages import Languages
 from edge.metrics import CountRequests, Metrics
 from edge.openapi import OpenApi
+from edge.pages import ASSETS, HTTP_PAGE, Pages
 from edge.paths import Paths
 from edge.request_id import RequestId
 from edge.sessions import SessionRoutes
@@ -32,7 +34,9 @@ from edge.states import StateRoutes
 from edge.stored_files import StoredFiles
 from edge.uploads import Uploads
 from edge.user_limits import UserLimits
+from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
+from infra.pages import page_files
 from infra.settings.model import Settings
 from infra.stores.files import FileStore
 from infra.stores.presence import Presence
@@ -79,6 +83,7 @@ def config_of(settings: Settings) -> EdgeConfig:
         security_logs=settings.enable_security_logs,
         cors_origins=settings.cors_origins if settings.enable_cors else (),
         docs=settings.enable_docs,
+        page_files=page_files(cache_folder(os.environ)),
     )
 
 
@@ -165,7 +170,6 @@ def _routes(
     sessions = SessionRoutes(publisher, stores.sessions)
     control = Control(config, publisher)
     health = HealthRoutes(publisher, stores.presence, config.health_timeout_s, closing)
-    documents = [Route("/openapi.json", OpenApi(config.key_header).show, methods=["GET"])]
     return [
         Route("/exec", compatible.run, methods=["POST"]),
         *_file_routes(config, stores.files),
@@ -185,7 +189,16 @@ def _routes(
         Route("/health/ready", health.ready, methods=["GET"]),
         Route("/health/detailed", health.detailed, methods=["GET"]),
         Route("/metrics", metrics.show, methods=["GET"]),
-        *(documents if config.docs else ()),
+        *(_document_routes(config) if config.docs else ()),
+    ]
+
+
+def _document_routes(config: EdgeConfig) -> list[BaseRoute]:
+    pages = Pages(config.page_files)
+    return [
+        Route("/openapi.json", OpenApi(config.key_header).show, methods=["GET"]),
+        Route(HTTP_PAGE.path, pages.http, methods=["GET"]),
+        Route(ASSETS + "{name}", pages.asset, methods=["GET"]),
     ]
 
 

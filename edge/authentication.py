@@ -7,13 +7,14 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge.config import EdgeConfig
 from edge.credentials import body_keys, header_keys
 from edge.keys import DEFAULT_TENANT, Keyring
+from edge.pages import ASSETS, HTTP_PAGE
 from edge.refusals import Refusal, refuse
 from schemas.http import ErrorBody
 from schemas.ids import TenantId
 
 log = structlog.get_logger("edge.security")
 
-OPEN_PATHS = frozenset({"/health", "/health/ready", "/metrics", "/openapi.json"})
+OPEN_PATHS = frozenset({"/health", "/health/ready", "/metrics", "/openapi.json", HTTP_PAGE.path})
 KEY_IN_BODY_PATHS = frozenset({"/exec"})
 """Routes of the compatible contract whose older clients put the key into the body; they look for it there."""
 
@@ -30,7 +31,7 @@ class Authentication:
         if scope["type"] == "http":
             tenant = self._tenant(scope)
             scope["state"]["tenant"] = tenant
-            if tenant is None and scope["path"] not in OPEN_PATHS | KEY_IN_BODY_PATHS:
+            if tenant is None and not _is_open(scope["path"]):
                 raise unauthorized(scope, told=self._config.security_logs)
         await self._app(scope, receive, send)
 
@@ -60,6 +61,11 @@ class Authentication:
         allowed = self._config.cors_origins
         origins = [str(value, "latin-1") for name, value in scope["headers"] if name == b"origin"]
         return "*" in allowed or all(origin in allowed for origin in origins)
+
+
+def _is_open(path: str) -> bool:
+    """Whether a request may go on without a tenant."""
+    return path in OPEN_PATHS | KEY_IN_BODY_PATHS or path.startswith(ASSETS)
 
 
 def tenant_of(request: Request) -> TenantId:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from edge.keys import Keyring
@@ -46,6 +47,8 @@ class EdgeConfig:
     security_logs: bool = True
     cors_origins: Sequence[str] = ()
     docs: bool = True
+    page_files: Mapping[str, Path] = field(default_factory=dict)
+    """Where the assets of the documentation pages lie, if they are installed, by name."""
 
     @property
     def start_s_max(self) -> float:

@@ -37,6 +37,8 @@ class Operation(msgspec.Struct, frozen=True):
     body: type[msgspec.Struct] | None = None
     form: Mapping[str, str] | None = None
     """The fields of a multipart body, each with its format."""
+    example: Any = None
+    """A body that works as it is."""
     open: bool = False
 
 
@@ -45,7 +47,14 @@ _UPLOAD = {**_ABOUT_FILES, "file": "binary"}
 
 
 OPERATIONS = (
-    Operation("post", "/exec", "Run code and wait for its end.", {200: CompatibleAnswer}, CompatibleRun),
+    Operation(
+        "post",
+        "/exec",
+        "Run code and wait for its end.",
+        {200: CompatibleAnswer},
+        CompatibleRun,
+        example={"lang": "py", "code": "print(6 * 7)"},
+    ),
     Operation("post", "/upload", "Store files in a new session.", {200: UploadAnswer}, form=_UPLOAD),
     Operation("post", "/upload/batch", "The same, each file for itself.", {200: BatchAnswer}, form=_UPLOAD),
     Operation(
@@ -63,6 +72,7 @@ OPERATIONS = (
         "Submit an execution; wait with `Prefer: wait=N`, or stream with `Accept: text/event-stream`.",
         {200: ExecutionView, 202: Accepted},
         RunCode,
+        example={"language": "py", "code": "print(6 * 7)", "stdin": ""},
     ),
     Operation("get", "/executions/{id}", "An execution as far as it has come.", {200: ExecutionView}),
     Operation("delete", "/executions/{id}", "Cancel an execution.", {202: Accepted}),
@@ -135,8 +145,10 @@ def _described(operation: Operation, schemas: Mapping[Any, dict[str, Any]]) -> d
         },
     }
     if operation.body:
-        content = {"application/json": {"schema": schemas[operation.body]}}
-        described["requestBody"] = {"required": True, "content": content}
+        content: dict[str, Any] = {"schema": schemas[operation.body]}
+        if operation.example:
+            content["example"] = operation.example
+        described["requestBody"] = {"required": True, "content": {"application/json": content}}
     if operation.form:
         described["requestBody"] = {
             "required": True,

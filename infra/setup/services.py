@@ -1,12 +1,15 @@
-"""What tests need beside what is in wheels: servers, and npm for real clients. For `make services` and CI.
+"""What tests need beside what is in wheels: servers, and npm with real clients and pages. For CI.
 
 Without them those tests are skipped on a laptop and fail in CI.
 """
 
+import os
 import shutil
 import sys
 
+from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
+from infra.setup.pages import fetch_pages
 from infra.setup.s3_server import s3_server
 from infra.system_packages import install
 
@@ -17,7 +20,7 @@ _PACKAGES = ("redis-server",)
 def main() -> int:
     """Install what is missing; return 1 if something could not be had."""
     status = 0
-    for get in (lambda: install(_PACKAGES), _npm, s3_server):
+    for get in (lambda: install(_PACKAGES), _npm, _pages, s3_server):
         try:
             get()
         except Misconfigured as error:
@@ -30,6 +33,10 @@ def _npm() -> None:
     """Some packages of node bring npm along and bear no other beside them."""
     if shutil.which("npm") is None:
         install(("npm",))
+
+
+def _pages() -> None:
+    fetch_pages(cache_folder(os.environ))
 
 
 if __name__ == "__main__":

@@ -9,8 +9,9 @@ import typer.main
 import yaml
 
 from infra.settings.catalogue import SETTINGS
-from infra.settings.load import examine
+from infra.settings.load import examine, load_settings
 
+from .conftest import NO_FILE
 from .reads import PACKAGES
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -18,7 +19,8 @@ COMPOSE: dict[str, Any] = yaml.safe_load((ROOT / "docker-compose.yml").read_text
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = {name: service for name, service in SERVICES.items() if "build" in service}
 DOCKERFILE = ROOT / "infra" / "docker" / "Dockerfile"
-FROM_OPERATOR = {"API_KEY": "0123456789abcdef", "REDIS_PASSWORD": "0123456789abcdef"}
+SECRETS = ("API_KEY", "REDIS_PASSWORD", "MINIO_ACCESS_KEY", "MINIO_SECRET_KEY")
+FROM_OPERATOR = dict.fromkeys(SECRETS, "0123456789abcdef")
 _VARIABLE = re.compile(r"(?<!\$)\$\{([A-Z_0-9]+)(?::?([-?])([^}]*))?\}")
 
 
@@ -53,7 +55,21 @@ def test_whatever_the_operator_may_set_is_a_setting_and_in_the_template() -> Non
     """One `.env` serves Compose and Millrace."""
     asked = {match[0] for match in _VARIABLE.findall((ROOT / "docker-compose.yml").read_text("utf-8"))}
     assert asked <= SETTINGS.keys()
-    assert asked >= {"API_KEY", "REDIS_PASSWORD"}
+    assert asked >= set(SECRETS)
+
+
+def test_files_go_to_the_s3_server_that_is_started() -> None:
+    """With the keys it was given, at the port it listens on, and nobody starts before it is healthy."""
+    objects = SERVICES["objects"]
+    assert "profiles" not in objects
+    for service in OURS.values():
+        given = service["environment"]
+        settings = load_settings({**{k: interpolate(v, FROM_OPERATOR) for k, v in given.items()}, **NO_FILE})
+        assert settings.s3_configured
+        assert settings.minio_endpoint == f"objects{objects['command'][1]}"
+        assert given["MINIO_ACCESS_KEY"] == objects["environment"]["ROOT_ACCESS_KEY"]
+        assert given["MINIO_SECRET_KEY"] == objects["environment"]["ROOT_SECRET_KEY"]
+        assert service["depends_on"]["objects"] == {"condition": "service_healthy"}
 
 
 def test_key_and_password_have_no_default() -> None:
