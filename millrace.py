@@ -53,7 +53,10 @@ def _options(
 
 @app.command()
 def serve(
-    port: Annotated[int | None, typer.Option(help="Instead of API_PORT.", min=1, max=65535)] = None,
+    port: Annotated[
+        int | None,
+        typer.Option(help="Instead of API_PORT, or HTTPS_PORT if that is served.", min=1, max=65535),
+    ] = None,
 ) -> None:
     """Run all of it on this machine: broker, handlers, edge. Ctrl-C stops everything."""
     from commands.serve import serve  # noqa: PLC0415
@@ -66,7 +69,12 @@ def edge() -> None:
     """Run one edge process, configured by the environment and .env."""
     from edge.process import main as run_edge  # noqa: PLC0415
 
-    run_edge(_settings_with_logs())
+    settings = _settings_with_logs()
+    if settings.api_reload:
+        from commands.reload import run_reloading  # noqa: PLC0415
+
+        raise typer.Exit(run_reloading(lambda line: typer.echo(f"millrace: {line}", err=True)))
+    run_edge(settings)
 
 
 @app.command()

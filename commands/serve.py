@@ -6,14 +6,16 @@ its memory, and while a crashed edge is started again its clients wait instead o
 
 import socket
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 from commands.greeting import greet
-from edge.app import refuse_default_key
-from edge.process import binding_of
+from commands.reload import run_reloading
+from edge.from_settings import refuse_default_key
+from edge.process import bindings_of
 from edge.process import main as run_edge
 from edge.server import listen
 from handlers.app import main as run_handlers
@@ -34,17 +36,19 @@ _BROKER_STAGE, _HANDLERS_STAGE, _EDGE_STAGE = range(3)
 def serve(port: int | None = None) -> int:
     """Run until SIGINT or SIGTERM; return the exit status. Raises `Misconfigured`."""
     settings = _for_this_machine(load_settings(), port)
+    if settings.api_reload:
+        return run_reloading(tell)
     refuse_default_key(settings)
     configure_logs(**settings.log_options())
     data_dir = DataDir(settings.millrace_data_dir)
     data_dir.claim()
-    try:
-        listener = listen(binding_of(settings))
-    except Misconfigured as error:
-        tell(f"{error} Choose another with API_PORT or --port.")
-        return _EXIT_ADDRESS_TAKEN
-    with listener:
-        return Supervisor(list(_children(settings, listener)), tell, on_stopping=listener.close).run()
+    with ExitStack() as listening:
+        try:
+            listeners = [listening.enter_context(listen(binding)) for binding in bindings_of(settings)]
+        except Misconfigured as error:
+            tell(f"{error} Choose another with {_port_setting(settings)} or --port.")
+            return _EXIT_ADDRESS_TAKEN
+        return Supervisor(list(_children(settings, listeners)), tell, on_stopping=listening.close).run()
 
 
 def tell(line: str) -> None:
@@ -59,13 +63,17 @@ def _for_this_machine(settings: Settings, port: int | None) -> Settings:
     if "API_HOST" not in settings.given:
         changes["api_host"] = _LOOPBACK
     if port is not None:
-        changes["api_port"] = port
+        changes[_port_setting(settings).lower()] = port
     if "LOG_FORMAT" not in settings.given and sys.stderr.isatty():
         changes["log_format"] = "text"
     return replace(settings, **changes)
 
 
-def _children(settings: Settings, listener: socket.socket) -> Iterator[ChildSpec]:
+def _port_setting(settings: Settings) -> str:
+    return "HTTPS_PORT" if settings.enable_https else "API_PORT"
+
+
+def _children(settings: Settings, listeners: Sequence[socket.socket]) -> Iterator[ChildSpec]:
     """Yield what runs, in the order of starting."""
     broker = None if settings.redis_configured else EmbeddedBroker(settings.millrace_data_dir / "broker")
     if broker is not None:
@@ -84,11 +92,11 @@ def _children(settings: Settings, listener: socket.socket) -> Iterator[ChildSpec
         yield ChildSpec(name, lambda: run_handlers(settings), stage=_HANDLERS_STAGE, stop_grace_s=patience_s)
     yield ChildSpec(
         "edge",
-        lambda: run_edge(settings, listener),
+        lambda: run_edge(settings, listeners),
         stage=_EDGE_STAGE,
         stop_grace_s=settings.millrace_shutdown_grace_seconds + 5,
     )
-    address = listener.getsockname()[:2]
+    address = listeners[0].getsockname()[:2]
     since = datetime.now(UTC)
     yield ChildSpec(
         "greeting", lambda: greet(settings, address, broker, since), stage=_EDGE_STAGE, restart=False

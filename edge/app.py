@@ -1,11 +1,9 @@
 """The edge's front door: every ring around a request and every route, on one screen."""
 
 import asyncio
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
@@ -19,10 +17,10 @@ from edge.body_limit import BodyBound, BodyLimit
 from edge.compatible import Compatible
 from edge.config import EdgeConfig
 from edge.control import Control
+from edge.dependencies import Dependencies
 from edge.errors import PASS_ON, Errors
 from edge.executions import Executions
 from edge.health import HealthRoutes
-from edge.keys import Keyring
 from edge.languages import Languages
 from edge.metrics import CountRequests, Metrics
 from edge.openapi import OpenApi
@@ -34,19 +32,12 @@ from edge.states import StateRoutes
 from edge.stored_files import StoredFiles
 from edge.uploads import Uploads
 from edge.user_limits import UserLimits
-from infra.cache_folder import cache_folder
-from infra.errors import Misconfigured
-from infra.pages import page_files
-from infra.settings.model import Settings
 from infra.stores.files import FileStore
 from infra.stores.presence import Presence
 from infra.stores.rates import Rates
 from infra.stores.sessions import Sessions
 from infra.stores.state import StateStore
 from streams.protocol import Publisher
-
-if TYPE_CHECKING:
-    from edge.jwt_users import JwtUsers
 
 _FORM_BYTES_MAX = 1024 * 1024
 
@@ -62,75 +53,17 @@ class Stores:
     states: StateStore
 
 
-def config_of(settings: Settings) -> EdgeConfig:
-    """Return what `settings` say to the edge."""
-    return EdgeConfig(
-        keys=Keyring(settings.api_key.reveal(), [key.reveal() for key in settings.api_keys]),
-        users=_users(settings),
-        key_header=settings.api_key_header,
-        user_limits_per_minute=_user_limits(settings) if settings.rate_limit_enabled else {},
-        trusted_network=settings.millrace_trusted_network,
-        bounds=settings.bounds(),
-        body_bytes_max=settings.millrace_body_bytes_max,
-        state_bytes_max=settings.state_max_size_mb * 1024 * 1024,
-        output_bytes_max=settings.millrace_output_bytes_max,
-        execution_s_max=float(settings.max_execution_time),
-        sync_wait_s_max=settings.millrace_sync_wait_seconds_max,
-        when_client_leaves=settings.millrace_sync_disconnect,
-        waiting_max=settings.millrace_queue_max,
-        health_timeout_s=float(settings.health_check_timeout),
-        access_logs=settings.enable_access_logs,
-        security_logs=settings.enable_security_logs,
-        cors_origins=settings.cors_origins if settings.enable_cors else (),
-        docs=settings.enable_docs,
-        page_files=page_files(cache_folder(os.environ)),
-    )
-
-
-def _users(settings: Settings) -> "JwtUsers | None":
-    if not settings.codeapi_jwt_enabled:
-        return None
-    # Only those who use tokens pay for the cryptography, which takes ten megabytes.
-    from edge.jwt_users import TokenRules, load_users  # noqa: PLC0415
-
-    rules = TokenRules(
-        issuer=settings.codeapi_jwt_issuer,
-        audience=settings.codeapi_jwt_audience,
-        lifetime_s_max=settings.codeapi_jwt_lifetime_seconds_max,
-        leeway_s=settings.codeapi_jwt_leeway_seconds,
-    )
-    return load_users(settings.codeapi_jwt_public_key_file, settings.codeapi_jwt_jwks_file, rules)
-
-
-def _user_limits(settings: Settings) -> dict[str, int]:
-    return {
-        "runs": settings.millrace_user_runs_per_minute,
-        "uploads": settings.millrace_user_uploads_per_minute,
-        "downloads": settings.millrace_user_downloads_per_minute,
-        "listings": settings.millrace_user_listings_per_minute,
-    }
-
-
-def refuse_default_key(settings: Settings) -> None:
-    """Raise `Misconfigured` if other machines could come in with the key that everybody knows."""
-    if settings.default_key_exposed:
-        raise Misconfigured(
-            f"API_HOST is {settings.api_host}, which other machines can reach, and the public default key "
-            "is still accepted. Set API_KEY to a secret of your own and keep the default out of API_KEYS; "
-            "or set API_HOST=127.0.0.1; or API_DEBUG=true on a network you trust."
-        )
-
-
 def create_app(
     config: EdgeConfig,
     publisher: Publisher,
     stores: Stores,
     *,
+    metrics: Metrics | None = None,
     closing: asyncio.Event | None = None,
     now: Callable[[], datetime] = lambda: datetime.now(UTC),
 ) -> Starlette:
     """Return the application. Once `closing` is set, streams and waits end cleanly and it is not ready."""
-    metrics = Metrics()
+    metrics = metrics or Metrics()
     app = Starlette(
         routes=_routes(config, publisher, stores, metrics, closing or asyncio.Event(), now),
         middleware=_onion(config, metrics, stores.rates),
@@ -169,7 +102,7 @@ def _routes(
     executions = Executions(config, publisher, back_pressure, stores.files, stores.sessions, closing)
     sessions = SessionRoutes(publisher, stores.sessions)
     control = Control(config, publisher)
-    health = HealthRoutes(publisher, stores.presence, config.health_timeout_s, closing)
+    health = HealthRoutes(Dependencies(publisher, stores.presence, config.health_timeout_s), closing)
     return [
         Route("/exec", compatible.run, methods=["POST"]),
         *_file_routes(config, stores.files),

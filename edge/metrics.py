@@ -39,6 +39,12 @@ class Metrics:
         self.open = Gauge(
             "millrace_http_requests_open", "HTTP requests being answered now.", registry=self._registry
         )
+        self.dependency_up = Gauge(
+            "millrace_dependency_up",
+            "Whether a dependency answered when it was last looked at.",
+            ("dependency",),
+            registry=self._registry,
+        )
 
     async def show(self, _request: Request) -> Response:
         """GET /metrics: everything counted so far."""

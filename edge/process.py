@@ -5,12 +5,20 @@ import os
 import secrets
 import signal
 import socket
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 import uvloop
+from starlette.types import ASGIApp
 
-from edge.app import Stores, config_of, create_app, refuse_default_key
+from edge.app import Stores, create_app
+from edge.dependencies import Dependencies
+from edge.from_settings import config_of, refuse_default_key
+from edge.health_watch import HealthWatch
+from edge.metrics import Metrics
+from edge.redirect import create_redirect
 from edge.server import Binding, Tls, serve
 from infra.connect import file_store, redis_config, session_store, state_store
 from infra.errors import Misconfigured
@@ -18,30 +26,36 @@ from infra.redis import build_redis
 from infra.settings import Settings
 from infra.stores.presence import RedisPresence
 from infra.stores.rates import Rates
+from infra.tasks import end_tasks
 from streams.protocol import DeliveryPolicy
 from streams.redis import RedisTransport
 
 log = structlog.get_logger(__name__)
 
 
-def main(settings: Settings, listener: socket.socket | None = None) -> None:
-    """Run one edge process until SIGTERM or SIGINT. Raises `Misconfigured`."""
+def main(settings: Settings, listeners: Sequence[socket.socket] = ()) -> None:
+    """Run one edge process until SIGTERM or SIGINT. Raises `Misconfigured`.
+
+    `listeners` are sockets taken before, one for each of `bindings_of`.
+    """
     refuse_default_key(settings)
     if settings.millrace_transport != "redis":
         raise Misconfigured(f"MILLRACE_TRANSPORT={settings.millrace_transport}: the edge needs redis for now")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(_serve(settings, listener))
+        runner.run(_serve(settings, listeners))
 
 
-def binding_of(settings: Settings) -> Binding:
-    """Return where `settings` want the edge to listen."""
+def bindings_of(settings: Settings) -> list[Binding]:
+    """Return where `settings` want the edge to listen; what only redirects to the first comes second."""
+    plain = Binding(settings.api_host, settings.api_port)
     if not settings.enable_https:
-        return Binding(settings.api_host, settings.api_port)
+        return [plain]
     tls = Tls(settings.https_cert_file, settings.https_key_file, settings.ssl_ca_certs)
-    return Binding(settings.api_host, settings.https_port, tls=tls)
+    encrypted = Binding(settings.api_host, settings.https_port, tls=tls)
+    return [encrypted, plain] if settings.ssl_redirect else [encrypted]
 
 
-async def _serve(settings: Settings, listener: socket.socket | None) -> None:
+async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None:
     closing = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -56,21 +70,40 @@ async def _serve(settings: Settings, listener: socket.socket | None) -> None:
     sessions = session_store(settings, redis)
     states = state_store(settings, redis, files.objects)
     stores = Stores(RedisPresence(redis, redis_config(settings)), files, rates, sessions, states)
-    app = create_app(config_of(settings), transport, stores, closing=closing, now=_now)
-    starting = asyncio.create_task(transport.start())
+    metrics = Metrics()
+    app = create_app(config_of(settings), transport, stores, metrics=metrics, closing=closing, now=_now)
+    dependencies = Dependencies(transport, stores.presence, settings.health_check_timeout)
+    watch = HealthWatch(dependencies, metrics, settings.health_check_interval)
+    beside = [asyncio.create_task(transport.start()), asyncio.create_task(watch.forever())]
     try:
-        grace_s = settings.millrace_shutdown_grace_seconds
-        await serve(app, binding_of(settings), closing, grace_s, _say_ready, listener)
+        await _open_doors(settings, app, closing, listeners)
     finally:
-        starting.cancel()
+        await end_tasks(*beside)
         await transport.close()
         await files.aclose()
         await redis.aclose()
         log.info("edge_stopped")
 
 
-def _say_ready(url: str) -> None:
-    log.info("edge_ready", url=url)
+async def _open_doors(
+    settings: Settings, app: ASGIApp, closing: asyncio.Event, listeners: Sequence[socket.socket]
+) -> None:
+    """Serve wherever the settings say; all doors close together."""
+    said = ("edge_ready", "edge_redirects")
+    apps = (app, create_redirect(settings.https_port))
+    bindings = bindings_of(settings)
+    given: Sequence[socket.socket | None] = listeners or [None] * len(bindings)
+    grace_s = settings.millrace_shutdown_grace_seconds
+    await asyncio.gather(
+        *(
+            serve(each, binding, closing, grace_s, partial(_say, word), listener)
+            for word, each, binding, listener in zip(said, apps, bindings, given, strict=False)
+        )
+    )
+
+
+def _say(word: str, url: str) -> None:
+    log.info(word, url=url)
 
 
 def _now() -> datetime:

@@ -30,6 +30,7 @@ def find_weaknesses(settings: Settings) -> list[Finding]:
     findings = [
         *_keys(settings),
         *_master_key(settings),
+        *_development(settings),
         *_edge(settings),
         *_sandbox(settings),
         *_redis_tls(settings),
@@ -67,11 +68,17 @@ def _master_key(settings: Settings) -> Iterator[Finding]:
         yield Finding("high", "MASTER_API_KEY", message, "Give the master a key of its own.")
 
 
-def _edge(settings: Settings) -> Iterator[Finding]:
-    reachable = not is_loopback(settings.api_host)
+def _development(settings: Settings) -> Iterator[Finding]:
     if settings.api_debug:
         message = "Development mode accepts the default key and logs more than production should."
         yield Finding("high", "API_DEBUG", message, "Set it to false in production.")
+    if settings.api_reload:
+        message = "Every change of a source file restarts the service."
+        yield Finding("medium", "API_RELOAD", message, "Set it to false in production.")
+
+
+def _edge(settings: Settings) -> Iterator[Finding]:
+    reachable = not is_loopback(settings.api_host)
     if settings.millrace_trusted_network:
         message = "Requests are accepted without a key."
         remedy = "Set it to false, or let API_HOST be 127.0.0.1."

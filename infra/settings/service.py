@@ -26,7 +26,9 @@ class Api:
         "Never in production.",
     )
     api_reload: bool = setting(
-        False, "Restart the edge when a source file changes. For work on Millrace itself."
+        False,
+        "Start `millrace edge`, or all of `millrace serve`, again when a source file changes. For work on "
+        "Millrace itself: each change cuts clients off.",
     )
 
 
@@ -112,7 +114,11 @@ class Health:
     """Health checks of what Millrace depends on."""
 
     health_check_interval: int = setting(
-        30, "Seconds between two checks of a dependency.", at_least=1, at_most=3600
+        30,
+        "Seconds between two looks of an edge at its dependencies, which /metrics and the log show. "
+        "/health/ready looks for itself.",
+        at_least=1,
+        at_most=3600,
     )
     health_check_timeout: int = setting(
         5, "Seconds after which a check that has not answered counts as failed.", at_least=1, at_most=300

@@ -4,10 +4,6 @@ A setting leaves it in the change that makes it real; tests keep the table hones
 """
 
 UNREAD: frozenset[str] = frozenset({
-    # api
-    "API_RELOAD",
-    # https
-    "SSL_REDIRECT",
     # auth
     "API_KEY_CACHE_TTL",
     "MASTER_API_KEY",
@@ -43,8 +39,6 @@ UNREAD: frozenset[str] = frozenset({
     "POD_POOL_EXHAUSTION_TRIGGER",
     # security
     "ENABLE_FILESYSTEM_ISOLATION",
-    # health
-    "HEALTH_CHECK_INTERVAL",
     # languages
     "LANG_IMAGE_PY",
     "LANG_IMAGE_JS",

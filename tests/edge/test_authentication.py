@@ -7,8 +7,8 @@ import pytest
 from starlette.routing import Route
 from structlog.testing import capture_logs
 
-from edge.app import refuse_default_key
 from edge.authentication import OPEN_PATHS
+from edge.from_settings import refuse_default_key
 from edge.keys import Keyring
 from infra.errors import Misconfigured
 from infra.settings import load_settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from edge.app import config_of
+from edge.from_settings import config_of
 from infra.settings import load_settings
 from schemas.files import FileRef
 from tests.edge.forms import form

@@ -80,6 +80,29 @@ async def test_a_dependency_that_hangs_is_given_up(make_house: Any) -> None:
     assert "0.01 seconds" in answer.json()["message"]
 
 
+async def test_dependencies_are_watched_and_the_log_says_when_one_goes_or_comes(
+    house: Any,
+) -> None:
+    """Metrics have what was seen last."""
+    import structlog
+
+    from edge.dependencies import Dependencies
+    from edge.health_watch import HealthWatch
+    from edge.metrics import Metrics
+
+    metrics = Metrics()
+    watch = HealthWatch(Dependencies(house.transport, house.presence, 1.0), metrics, every_s=3600)
+    with structlog.testing.capture_logs() as logs:
+        for away in (False, True, True, False):
+            house.presence.away = away
+            await watch.look()
+            shown = bytes((await metrics.show(None)).body).decode()
+            assert f'millrace_dependency_up{{dependency="presence"}} {float(not away)}' in shown
+            assert 'millrace_dependency_up{dependency="broker"} 1.0' in shown
+    said = [(line["event"], line["dependency"]) for line in logs]
+    assert said == [("dependency_away", "presence"), ("dependency_back", "presence")]
+
+
 async def test_languages_tell_what_runs_here_and_how_warm(
     house: Any, handler_presence: HandlerPresence
 ) -> None:

@@ -23,7 +23,7 @@ def _declared(table: str, key: str) -> set[str]:
     extras = {
         "faststream": {"nats-py"},
         "aioboto3": {"botocore", "aiohttp"},
-        "uvicorn": {"uvloop", "httptools", "python-dotenv"},
+        "uvicorn": {"uvloop", "httptools", "python-dotenv", "watchfiles"},
     }
     return {_normal(name) for name in names} | {extra for name in names for extra in extras.get(name, ())}
 
