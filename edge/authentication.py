@@ -31,7 +31,7 @@ class Authentication:
         if scope["type"] == "http":
             tenant = self._tenant(scope)
             scope["state"]["tenant"] = tenant
-            if tenant is None and not _is_open(scope["path"]):
+            if tenant is None and not is_open(scope["path"]):
                 raise unauthorized(scope, told=self._config.security_logs)
         await self._app(scope, receive, send)
 
@@ -63,7 +63,7 @@ class Authentication:
         return "*" in allowed or all(origin in allowed for origin in origins)
 
 
-def _is_open(path: str) -> bool:
+def is_open(path: str) -> bool:
     """Whether a request may go on without a tenant."""
     return path in OPEN_PATHS | KEY_IN_BODY_PATHS or path.startswith(ASSETS)
 
