@@ -26,6 +26,20 @@ def test_it_runs_code_and_one_ctrl_c_leaves_nothing_behind(serve: Callable[..., 
     assert [process for process in family if not has_ended(process)] == []
 
 
+def test_a_program_asked_for_over_exec_meets_the_end_of_its_input(
+    serve: Callable[..., Serve], tmp_path: Path
+) -> None:
+    """Nobody can send it any later; waiting for it would take all the time there is. Cold and warm alike."""
+    service = serve(MILLRACE_CACHE=str(tmp_path / "cache")).ready()
+    for lang, code in (("bash", "cat; echo \"''\""), ("py", "import sys; print(repr(sys.stdin.read()))")):
+        answer = service.ask("/exec", {"lang": lang, "code": code})
+        assert (answer["stdout"], answer["code"]) == ("''\n", 0)
+    wait_until(lambda: is_warm(service), "waiting sandboxes", 60)
+    answer = service.ask("/exec", {"lang": "py", "code": "input()"})
+    assert answer["code"] == 1
+    assert "EOFError" in answer["stderr"]
+
+
 def test_what_it_prints_can_be_pasted(serve: Callable[..., Serve]) -> None:
     """The first thing a stranger does is to paste that line."""
     line = re.search(r"^ +try +(.*)$", serve().ready().said(), re.MULTILINE)
