@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+from sandboxes.languages import Recipe
 from sandboxes.toolchain import Prestart, Toolchain
 
 GUEST = Path(__file__).with_name("guest")
@@ -19,8 +20,14 @@ JAVA_WAITER_CLASS = "millrace.guest.Waiter"
 
 def with_prestart(toolchain: Toolchain) -> Toolchain:
     """Return `toolchain` with what starts it ahead, where there is such a thing."""
-    how = _HOW.get(toolchain.code)
-    return replace(toolchain, prestart=how(toolchain)) if how else toolchain
+    ahead = prestart_of(toolchain.recipe)
+    return replace(toolchain, prestart=ahead) if ahead else toolchain
+
+
+def prestart_of(recipe: Recipe) -> Prestart | None:
+    """Return how the runtime that `recipe` runs is started ahead; None if it cannot be."""
+    how = _HOW.get(recipe.code)
+    return how(recipe.run) if how else None
 
 
 def java_prestart(run: Sequence[str], cache: str) -> Prestart:
@@ -31,13 +38,13 @@ def java_prestart(run: Sequence[str], cache: str) -> Prestart:
     return Prestart((*run[: run.index("-cp")], *flags, "-cp", path, JAVA_WAITER_CLASS, "{program}"))
 
 
-def _node(toolchain: Toolchain) -> Prestart:
-    node, *rest = toolchain.recipe.run
+def _node(run: Sequence[str]) -> Prestart:
+    node, *rest = run
     return Prestart((node, "--require", "{program}/.waiter.js", *rest), "waiter.js")
 
 
-def _php(toolchain: Toolchain) -> Prestart:
-    php, *rest = toolchain.recipe.run
+def _php(run: Sequence[str]) -> Prestart:
+    php, *rest = run
     return Prestart((php, "-d", "auto_prepend_file={program}/.waiter.php", *rest), "waiter.php")
 
 
@@ -45,11 +52,11 @@ _VANILLA = ("--no-save", "--no-environ", "--no-site-file", "--no-restore")
 """`--vanilla` but for the user's profile, which is ours."""
 
 
-def _r(toolchain: Toolchain) -> Prestart:
+def _r(run: Sequence[str]) -> Prestart:
     command: list[str] = []
-    for word in toolchain.recipe.run:
+    for word in run:
         command += _VANILLA if word == "--vanilla" else [word]
     return Prestart(tuple(command), "waiter.R", {"R_PROFILE_USER": "{program}/.waiter.R"})
 
 
-_HOW: Mapping[str, Callable[[Toolchain], Prestart]] = {"js": _node, "ts": _node, "php": _php, "r": _r}
+_HOW: Mapping[str, Callable[[Sequence[str]], Prestart]] = {"js": _node, "ts": _node, "php": _php, "r": _r}

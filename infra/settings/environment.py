@@ -20,6 +20,8 @@ BESIDE = {
     ENV_FILE: "the file to read instead of .env",
     "MILLRACE_CACHE": "folder of set-up's compiler caches and of the Python packages for sandboxes",
     "MILLRACE_KEY": "the key that `millrace run --url` sends",
+    "MILLRACE_PRESTART": "in a pod: the runtime that its sidecar starts ahead",
+    "MILLRACE_SIDECAR_PORT": "in a pod: where its sidecar listens",
 }
 """Variables of ours that are no settings: read from the environment by set-up, by clients, or first."""
 _ENV_FILE_BYTES_MAX = 1024 * 1024

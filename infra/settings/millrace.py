@@ -21,6 +21,11 @@ class Processes:
         "local",
         "Where code runs: in namespaces of this machine, in pods, or nowhere (fake: scripted, for tests).",
     )
+    millrace_instance: str = setting(
+        "millrace",
+        "Name of this Millrace in a cluster: its pods carry it, and it tells several in one namespace apart.",
+        pattern=(r"[a-z]([-a-z0-9]{0,28}[a-z0-9])?", "a Kubernetes name of at most 30 characters"),
+    )
     millrace_data_dir: Path = setting(
         Path("~/.local/share/millrace"),
         "Folder for the embedded Redis server, and for files where no S3 is used. Empty: millrace below "

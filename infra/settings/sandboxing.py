@@ -66,10 +66,16 @@ class Kubernetes:
 
     k8s_namespace: str = setting("", "Namespace of the pods. Empty: Millrace's own.", pattern=_DNS_LABEL)
     k8s_sidecar_image: str = setting(
-        "millrace-sidecar-agent:latest", "Image of the sidecar, which brings the agent.", pattern=_IMAGE
+        "millrace-sidecar-agent:latest",
+        "Image of the sidecar, which brings the agent. Left out, it is the one built for K8S_EXECUTION_MODE, "
+        "from K8S_IMAGE_REGISTRY if that is set.",
+        pattern=_IMAGE,
     )
     k8s_image_registry: str = setting(
-        "millrace", "Registry and folder of Millrace's own images.", pattern=_IMAGE
+        "millrace",
+        "Registry and folder of Millrace's own images. If this or K8S_IMAGE_TAG is set, they are used for "
+        "the sidecar and for every language whose LANG_IMAGE_* is not set: <registry>/millrace-py:<tag>.",
+        pattern=_IMAGE,
     )
     k8s_image_tag: str = setting("latest", "Tag of Millrace's own images.", pattern=_TAG)
     k8s_cpu_limit: str = setting("1", "CPU limit of a language container.", pattern=_CPU)
@@ -86,7 +92,7 @@ class Kubernetes:
         "the language container, which needs privileges and excludes gVisor.",
     )
     k8s_executor_port: int = setting(
-        9090, "TCP port of the sidecar inside the pod.", at_least=1024, at_most=65_535
+        9090, "TCP port of the agent, on the loopback of the pod.", at_least=1024, at_most=65_535
     )
     k8s_image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = setting(
         "Always", "When nodes pull images."
@@ -156,7 +162,7 @@ class Pool:
         2, "Seconds between two looks at the pools' levels.", at_least=1, at_most=3600
     )
     pod_pool_exhaustion_trigger: bool = setting(
-        True, "Refill at once when a pool runs empty, without waiting for the next look."
+        True, "Refill as soon as a pod is taken or a pool runs empty, without waiting for the next look."
     )
 
 

@@ -9,8 +9,8 @@ import os
 import stat
 from collections.abc import AsyncGenerator, AsyncIterator, Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 
+from sandboxes.changes import Found, Mark
 from sandboxes.local.kernel import files_made_as, open_beneath
 from schemas.files import file_name_fault
 
@@ -19,25 +19,6 @@ _ENTRIES_MAX = 10_000
 _FILE_NAME_LENGTH_MAX = 4096
 _CHUNK_BYTES = 256 * 1024
 _BACKDATED_NS = 60 * 10**9
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What tells a file from what it was: the guest can set any time but the inode's change time."""
-
-    inode: int
-    size_bytes: int
-    modified_ns: int
-    changed_ns: int
-
-
-@dataclass(frozen=True, slots=True)
-class Found:
-    """One directory entry: a regular file with its mark, or a reason why it is not collected."""
-
-    name: str
-    mark: Mark | None
-    why_not: str = ""
 
 
 async def put_file(folder: int, name: str, content: AsyncIterator[bytes], uid: int) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER, Wall, wall_arguments
 from sandboxes.local.control import Control, Hello, InitControl, control_pair
-from sandboxes.local.seccomp import filter_bytes
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+from sandboxes.seccomp import filter_bytes
 
 _COMPLAINT_BYTES_MAX = 2000
 _OOM_SCORE_MIN = 100

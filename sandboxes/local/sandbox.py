@@ -8,11 +8,11 @@ from contextlib import aclosing
 from dataclasses import dataclass, replace
 
 from infra.errors import RequestRefused
+from sandboxes.changes import Found, compare
 from sandboxes.languages import Recipe
 from sandboxes.local import files
 from sandboxes.local.bubblewrap import PROGRAM_FOLDER
 from sandboxes.local.cgroups import Group, GroupUsage
-from sandboxes.local.changes import compare
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.control import Ended
 from sandboxes.local.launch import Guest
@@ -22,9 +22,9 @@ from sandboxes.local.prestarted import Prestarted
 from sandboxes.local.pump import OutputBudget, Pump
 from sandboxes.local.state import StateFolder
 from sandboxes.local.stdin import Stdin
-from sandboxes.local.verdict import Circumstances, StopReason, Verdict, judge, size
 from sandboxes.local.zygote_child import Child
 from sandboxes.protocol import Exit, FileChanges, Frame, OutputFrame, Program, SandboxFailed, SavedState
+from sandboxes.verdict import Circumstances, StopReason, Verdict, judge, size
 from schemas.events import Stage
 from schemas.files import file_name_fault
 from schemas.limits import SandboxLimits
@@ -77,7 +77,7 @@ class LocalSandbox:
         self._loop = asyncio.get_running_loop()
         self._stdin = Stdin()
         self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
-        self._before: Sequence[files.Found] = ()
+        self._before: Sequence[Found] = ()
         self._state: StateFolder | None = None
         self._began = 0.0
         self._stage_began: dict[Stage, float] = {}
@@ -132,7 +132,7 @@ class LocalSandbox:
         """Compare the working directory with what was put in."""
         return compare(self._before, await self._find_files(), self._limits)
 
-    async def _find_files(self) -> Sequence[files.Found]:
+    async def _find_files(self) -> Sequence[Found]:
         """List the working directory, beside the loop unless there is nothing to list."""
         if files.is_empty(self._guest.data_fd):
             return ()
@@ -270,7 +270,8 @@ class LocalSandbox:
         )
         # stopped between two commands is stopped, even if the one before ended well
         is_last = command.stage == "run"
-        return judge(self._ended if is_last or not self._stopped else None, around)
+        told = self._ended if is_last or not self._stopped else None
+        return judge(told.status if told else None, around)
 
     def _exit(self, stage: Stage, verdict: Verdict, usage: GroupUsage) -> Exit:
         return Exit(

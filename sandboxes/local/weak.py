@@ -25,8 +25,8 @@ from infra.errors import Misconfigured
 from sandboxes.local.bubblewrap import DATA_FOLDER, ETC, PROGRAM_FOLDER
 from sandboxes.local.control import Ended, InitControl, control_pair
 from sandboxes.local.launch import BOOT, Guest, Inheritance, Launcher, Outer, compile_init
-from sandboxes.local.seccomp import filter_bytes
 from sandboxes.protocol import SandboxUnavailable
+from sandboxes.seccomp import filter_bytes
 
 NOTES = (
     "Weak isolation (tier D), by MILLRACE_ALLOW_WEAK_SANDBOX: no user namespaces here, so programs see the "

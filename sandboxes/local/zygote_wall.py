@@ -17,8 +17,8 @@ from sandboxes.local.bubblewrap import (
     own_namespaces,
     tools_of_the_host,
 )
-from sandboxes.local.seccomp import filter_bytes
 from sandboxes.local.zygote_code import PLACE, guest_zip
+from sandboxes.seccomp import filter_bytes
 
 _INODES_MAX = 16_384
 """Of each writable folder."""

@@ -14,8 +14,8 @@ from pathlib import Path
 import pytest
 
 from infra.errors import Misconfigured
-from sandboxes.local.denied_calls import DENIED, DENIED_WHERE_SHARED
-from sandboxes.local.seccomp import filter_bytes
+from sandboxes.denied_calls import DENIED, DENIED_WHERE_SHARED
+from sandboxes.seccomp import filter_bytes
 
 ARCHITECTURES = {"x86_64": 0xC000003E, "aarch64": 0xC00000B7}
 ALLOWED, KILLED = 0x7FFF0000, 0x80000000

@@ -5,11 +5,10 @@ import signal
 from dataclasses import dataclass
 from typing import Literal
 
-from sandboxes.local.control import Ended
 from schemas.events import Stage
 from schemas.limits import SandboxLimits
 
-StopReason = Literal["timed_out", "cancelled", "flooded"]
+StopReason = Literal["timed_out", "cancelled", "flooded", "out_of_memory", "too_many_processes"]
 """Why we ended it ourselves."""
 
 Outcome = Literal["exited", "timed_out", "out_of_memory", "killed", "cancelled"]
@@ -45,9 +44,9 @@ class Verdict:
     message: str
 
 
-def judge(ended: Ended | None, around: Circumstances) -> Verdict:
-    """Decide how it ended. `ended` is None where process 1 took its knowledge with it."""
-    code = os.waitstatus_to_exitcode(ended.status) if ended else -signal.SIGKILL
+def judge(status: int | None, around: Circumstances) -> Verdict:
+    """Decide how it ended, by its wait status: None where process 1 took its knowledge with it."""
+    code = -signal.SIGKILL if status is None else os.waitstatus_to_exitcode(status)
     outcome = _outcome(code, around)
     message = _sentence(outcome, code, around) + _remarks(outcome, around)
     if code >= 0:
@@ -64,8 +63,8 @@ def signal_name(number: int) -> str:
 
 
 def _outcome(code: int, around: Circumstances) -> Outcome:
-    if code == -signal.SIGKILL and around.stopped in ("timed_out", "cancelled"):
-        return "timed_out" if around.stopped == "timed_out" else "cancelled"
+    if code == -signal.SIGKILL and around.stopped in ("timed_out", "cancelled", "out_of_memory"):
+        return around.stopped
     if around.out_of_memory and code != 0 and around.stopped is None:
         return "out_of_memory"
     return "exited" if code >= 0 else "killed"
@@ -89,6 +88,8 @@ def _sentence(outcome: Outcome, code: int, around: Circumstances) -> str:
 def _because(number: int, around: Circumstances) -> str:
     if around.stopped == "flooded":
         return f": it wrote more than {size(around.flood_bytes_max)} beyond the output limit"
+    if around.stopped == "too_many_processes":
+        return f": it may have {around.limits.pids_max} processes"
     if number == signal.SIGXFSZ:
         return f": a file may not be larger than {size(around.disk_bytes_max)}"
     if number == signal.SIGSYS:

@@ -1,4 +1,4 @@
-"""The system-call filter of every local sandbox, compiled once to classic BPF.
+"""The system-call filter of every sandbox, compiled once to classic BPF.
 
 The kernel copies and verifies the bytes in about 0.1 ms, where building them with a library at each start
 costs milliseconds; so a tiny assembler here makes them once per process. The same bytes serve
@@ -15,7 +15,7 @@ import platform
 import struct
 
 from infra.errors import Misconfigured
-from sandboxes.local.denied_calls import DENIED, DENIED_WHERE_SHARED, NUMBER_MAX
+from sandboxes.denied_calls import DENIED, DENIED_WHERE_SHARED, NUMBER_MAX
 
 _ARCHITECTURES = {
     # machine: (column of DENIED, AUDIT_ARCH, clone, socket, socketpair, ioctl)
@@ -53,7 +53,7 @@ def filter_bytes(network: bool, machine: str = "", *, shared: bool = False) -> b
     """
     machine = machine or platform.machine()
     if machine not in _ARCHITECTURES:
-        raise Misconfigured(f"local sandboxes need x86_64 or aarch64, this machine is {machine}")
+        raise Misconfigured(f"the system-call filter needs x86_64 or aarch64, this machine is {machine}")
     program = _Program()
     _write_filter(program, machine, network, shared)
     return program.assemble()

@@ -1,14 +1,33 @@
 """What a run did to the working directory, by comparing two listings of it."""
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from sandboxes.local.files import Found
 from sandboxes.protocol import FileChanges, ProducedFile
 from schemas.files import is_scratch
 from schemas.limits import SandboxLimits
 
 _SKIPPED_MAX = 100
 """How many skipped entries are named; a guest can make thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What tells a file from what it was: the guest can set any time but the inode's change time."""
+
+    inode: int
+    size_bytes: int
+    modified_ns: int
+    changed_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One directory entry: a regular file with its mark, or a reason why it is not collected."""
+
+    name: str
+    mark: Mark | None
+    why_not: str = ""
 
 
 def compare(before: Sequence[Found], after: Sequence[Found], limits: SandboxLimits) -> FileChanges:
