@@ -1,14 +1,8 @@
 """The Job for one execution of a language that no pod waits for, around the same pod as the pool's."""
 
 from sandboxes.kubernetes.config import PodConfig
-from sandboxes.kubernetes.pod_manifest import (
-    HOLDER_LABEL,
-    Identity,
-    Manifest,
-    owner_references,
-    pod_labels,
-    pod_spec,
-)
+from sandboxes.kubernetes.pod_manifest import pod_labels, pod_spec
+from sandboxes.kubernetes.pod_names import HOLDER_LABEL, Identity, Manifest, owner_references
 
 _KEPT_S = 60
 """How long an ended Job is kept if its handler did not delete it."""

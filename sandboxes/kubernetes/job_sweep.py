@@ -5,7 +5,7 @@ from collections.abc import Callable
 import structlog
 
 from sandboxes.kubernetes.api import ApiError, KubernetesApi
-from sandboxes.kubernetes.pod_manifest import HOLDER_LABEL
+from sandboxes.kubernetes.pod_names import HOLDER_LABEL
 
 log = structlog.get_logger(__name__)
 

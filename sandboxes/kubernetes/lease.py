@@ -16,7 +16,7 @@ import structlog
 
 from infra.tasks import end_tasks
 from sandboxes.kubernetes.api import ApiError, KubernetesApi, Object
-from sandboxes.kubernetes.pod_manifest import Owner
+from sandboxes.kubernetes.pod_names import Owner
 
 log = structlog.get_logger(__name__)
 

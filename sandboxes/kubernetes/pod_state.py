@@ -5,12 +5,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from sandboxes.kubernetes.api import Object
-from sandboxes.kubernetes.pod_manifest import (
-    HOLDER_LABEL,
-    LANGUAGE_LABEL,
-    SECRET_VARIABLE,
-    TEMPLATE_LABEL,
-)
+from sandboxes.kubernetes.pod_names import HOLDER_LABEL, LANGUAGE_LABEL, SECRET_VARIABLE, TEMPLATE_LABEL
 
 _STUCK = frozenset({
     "CrashLoopBackOff", "CreateContainerConfigError", "CreateContainerError", "ErrImageNeverPull",

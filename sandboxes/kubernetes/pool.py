@@ -33,7 +33,8 @@ from sandboxes.kubernetes.holders import Holders
 from sandboxes.kubernetes.job_sweep import JobSweep
 from sandboxes.kubernetes.lease import Lease
 from sandboxes.kubernetes.plan import Plan, Scene, Verdict, make_plan
-from sandboxes.kubernetes.pod_manifest import Identity, pod_manifest, selector, template_of
+from sandboxes.kubernetes.pod_manifest import pod_manifest, template_of
+from sandboxes.kubernetes.pod_names import Identity, selector
 from sandboxes.kubernetes.pod_state import PodState
 from sandboxes.kubernetes.trouble_events import TroubleEvents
 from sandboxes.kubernetes.watch import PodWatch

@@ -6,7 +6,7 @@ from contextlib import suppress
 from datetime import UTC, datetime
 
 from sandboxes.kubernetes.api import ApiError, KubernetesApi
-from sandboxes.kubernetes.pod_manifest import Owner
+from sandboxes.kubernetes.pod_names import Owner
 
 _MESSAGE_LENGTH_MAX = 1000
 

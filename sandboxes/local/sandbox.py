@@ -269,9 +269,8 @@ class LocalSandbox:
             out_of_pids=usage.pids_refused > 0,
         )
         # stopped between two commands is stopped, even if the one before ended well
-        is_last = command.stage == "run"
-        told = self._ended if is_last or not self._stopped else None
-        return judge(told.status if told else None, around)
+        told = command.stage == "run" or not self._stopped
+        return judge(self._ended.status if told and self._ended else None, around)
 
     def _exit(self, stage: Stage, verdict: Verdict, usage: GroupUsage) -> Exit:
         return Exit(

@@ -12,7 +12,8 @@ from typing import Any
 from infra.settings import Settings
 from infra.settings.load import load_settings
 from sandboxes.kubernetes.job_manifest import job_manifest
-from sandboxes.kubernetes.pod_manifest import Identity, Owner, pod_manifest
+from sandboxes.kubernetes.pod_manifest import pod_manifest
+from sandboxes.kubernetes.pod_names import Identity, Owner
 from sandboxes.pod_settings import kubernetes_config
 
 GOLDEN = Path(__file__).with_name("golden")
