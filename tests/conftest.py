@@ -14,8 +14,14 @@ from infra.errors import Misconfigured
 from infra.process.broker import find_server
 from infra.redis import RedisConfig
 from tests.brokers import BrokerProcess, absent
+from tests.hanging import HangWatch
 
 StartBroker = Callable[..., BrokerProcess]
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Let no hanging test hang the run."""
+    config.pluginmanager.register(HangWatch(config), "hang-watch")
 
 
 @pytest.fixture(scope="session")
