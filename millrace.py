@@ -147,6 +147,20 @@ def config(context: typer.Context) -> None:
     config_app(args=context.args, prog_name="millrace config")
 
 
+@app.command(
+    context_settings={
+        "allow_extra_args": True,
+        "ignore_unknown_options": True,
+        "help_option_names": [],
+    },
+)
+def dead(context: typer.Context) -> None:
+    """Look at dead letters, give them another life, drop them: list, show, requeue, drop."""
+    from commands.dead import dead_app  # noqa: PLC0415
+
+    dead_app(args=context.args, prog_name="millrace dead")
+
+
 @app.command()
 def doctor() -> None:
     """Say what this machine can isolate and run, what is missing, and how to install it."""

@@ -31,6 +31,7 @@ def redis_config(settings: Settings) -> RedisConfig:
         host=settings.redis_host,
         port=settings.redis_port,
         db=settings.redis_db,
+        username=settings.millrace_redis_username or None,
         password=settings.redis_password.reveal() if settings.redis_password else None,
         nodes=tuple(_node(node) for node in nodes[settings.redis_mode]),
         master=settings.redis_sentinel_master,
@@ -107,7 +108,7 @@ def _object_prefix(key_prefix: str) -> str:
 
 
 def _tls(settings: Settings) -> RedisTls | None:
-    if not settings.redis_tls_enabled:
+    if not settings.redis_speaks_tls:
         return None
     return RedisTls(
         ca_file=_text(settings.redis_tls_ca_cert_file),
@@ -122,7 +123,7 @@ def _node(text: str) -> tuple[str, int]:
     host, colon, port = text.rpartition(":")
     if not colon or not port.isdigit():
         raise Misconfigured(f"{text!r} is no host:port")
-    return host, int(port)
+    return host.strip("[]"), int(port)
 
 
 def _text(path: Path | None) -> str | None:

@@ -16,13 +16,16 @@ from typing import Any, Literal, cast
 from urllib.parse import urlsplit
 
 from redis import exceptions as redis_errors
-from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, Sentinel, SSLConnection
+from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster, SSLConnection
 from redis.asyncio.cluster import ClusterNode
 from redis.asyncio.connection import Connection, UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
+from infra.cancellation import cancellation_kept
 from infra.errors import Unavailable
+from infra.redis_cluster import WaitingCluster
+from infra.redis_sentinel import Primary
 
 RedisClient = Redis | RedisCluster
 
@@ -77,7 +80,6 @@ class RedisConfig:
     nodes: tuple[tuple[str, int], ...] = ()
     master: str = "mymaster"
     """The name the sentinels know the primary by."""
-    sentinel_username: str | None = None
     sentinel_password: str | None = field(default=None, repr=False)
     tls: RedisTls | None = None
     prefix: str = ""
@@ -87,7 +89,8 @@ class RedisConfig:
     socket_timeout_s: float | None = 5.0
     """A server that is silent for so long is away; blocking commands must block for less. None leaves it
     to the caller to bound every wait: faster, and on Python 3.11 no cancellation is ever swallowed by a
-    timeout around the write. A vanished host is noticed all the same, by the kernel."""
+    timeout around the write. A vanished host is noticed all the same, by the kernel. Not for a cluster:
+    by this timeout its client learns that a node is gone, and looks for who took its place."""
     connection_wait_s: float = 5.0
     """How long a command waits for one of `connections_max`."""
 
@@ -122,14 +125,12 @@ def build_redis(config: RedisConfig) -> RedisClient:
 @contextlib.asynccontextmanager
 async def reaching(config: RedisConfig, within_s: float | None = None) -> AsyncIterator[None]:
     """Turn the failure to reach Redis, also within `within_s` seconds, into `Unavailable`."""
-    cancelled_before = _cancellations()
     try:
         async with asyncio.timeout(within_s):
-            yield
+            with cancellation_kept():
+                yield
     except AWAY as error:
-        _stay_cancelled(cancelled_before)
         raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
-    _stay_cancelled(cancelled_before)
 
 
 @contextlib.asynccontextmanager
@@ -142,21 +143,6 @@ async def commanding(config: RedisConfig, within_s: float | None = None) -> Asyn
         # What Redis says may quote the command, so it is not repeated.
         refused = f"refused what was asked ({type(error).__name__})"
         raise Unavailable(f"Redis at {config.where()} {refused}") from error
-
-
-def _stay_cancelled(cancelled_before: int) -> None:
-    """Raise the cancellation that a command may have lost.
-
-    Before Python 3.12 `asyncio.wait_for`, in which redis-py sends, returns the result instead where both
-    come together (python/cpython#86296). A loop of commands would then outlive its task's cancellation.
-    """
-    if _cancellations() > cancelled_before:
-        raise asyncio.CancelledError
-
-
-def _cancellations() -> int:
-    task = asyncio.current_task()
-    return task.cancelling() if task else 0
 
 
 async def ping(client: RedisClient, config: RedisConfig, within_s: float = 2.0) -> float:
@@ -201,11 +187,11 @@ def _options(config: RedisConfig) -> dict[str, Any]:
 
 
 def _standalone(config: RedisConfig) -> Redis:
-    options = _options(config)
+    options = _options(config) | {"db": config.db}
     if config.url is not None:
         options |= parse_url(config.url)
     else:
-        options |= {"host": config.host, "port": config.port, "db": config.db}
+        options |= {"host": config.host, "port": config.port}
     options.setdefault("connection_class", SSLConnection if config.tls else Connection)
     if config.tls and options["connection_class"] is SSLConnection:
         options |= config.tls.options()
@@ -221,9 +207,10 @@ def _cluster(config: RedisConfig) -> RedisCluster:
     options = _options(config)
     if config.tls:
         options |= {"ssl": True} | config.tls.options()
-    return RedisCluster(
+    return WaitingCluster(
         startup_nodes=[ClusterNode(host, port) for host, port in config._nodes()],
-        max_connections=config.connections_max,
+        connections_max=config.connections_max,
+        connection_wait_s=config.connection_wait_s,
         require_full_coverage=False,
         **_KEEPALIVE,
         **options,
@@ -232,18 +219,14 @@ def _cluster(config: RedisConfig) -> RedisCluster:
 
 def _sentinel(config: RedisConfig) -> Redis:
     tls = {"ssl": True} | config.tls.options() if config.tls else {}
-    timeouts = {
-        "socket_timeout": config.connect_timeout_s,
-        "socket_connect_timeout": config.connect_timeout_s,
-    }
-    credentials = {"username": config.sentinel_username, "password": config.sentinel_password}
-    sentinels = Sentinel(  # type: ignore[no-untyped-call]
+    return Primary.of(
         config._nodes(),
-        sentinel_kwargs={"protocol": 2} | timeouts | credentials | tls,
+        config.master,
+        {"protocol": 2, "password": config.sentinel_password} | tls,
         db=config.db,
         max_connections=config.connections_max,
+        timeout=config.connection_wait_s,
         **_KEEPALIVE,
         **_options(config),
         **tls,
     )
-    return cast("Redis", sentinels.master_for(config.master))

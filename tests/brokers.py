@@ -25,7 +25,7 @@ class BrokerProcess:
         self._cluster = cluster
         self._folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port() if cluster else 0
+        self.port = free_port() if cluster else 0
         self.socket = self._folder / "broker.sock"
 
     @property
@@ -96,7 +96,8 @@ def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> N
         time.sleep(0.01)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     # A cluster node also takes the port 10,000 above.
     while True:
         with socket.socket() as probe:

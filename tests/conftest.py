@@ -1,7 +1,8 @@
 """What every folder of tests may ask for: a broker of its own, and keys nobody else uses.
 
 `redis_server` is one Valkey for the whole run, `redis_config` reaches it under a prefix of this test's
-own; `start_broker` starts more, which a test may kill, start again or flush.
+own; `start_broker` starts more, which a test may kill, start again or flush. `arranged` gives the same
+in every arrangement that operators use, plain and secure.
 """
 
 import uuid
@@ -15,8 +16,10 @@ from infra.process.broker import find_server
 from infra.redis import RedisConfig
 from tests.brokers import BrokerProcess, absent
 from tests.hanging import HangWatch
+from tests.redis_servers import Arrangement, Cluster, Sentinels, Standalone
 
 StartBroker = Callable[..., BrokerProcess]
+Arranged = Callable[[str], Arrangement]
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -71,3 +74,25 @@ def start_broker(broker_binary: Path) -> Iterator[StartBroker]:
     finally:
         for server in started:
             server.close()
+
+
+@pytest.fixture(scope="session")
+def arranged() -> Iterator[Arranged]:
+    """Give servers by name, `cluster` or `secure cluster`, started when they are first asked for.
+
+    They are there for the whole run: use keys below `redis_prefix` only, and break nothing.
+    """
+    kinds = {kind.mode: kind for kind in (Standalone, Cluster, Sentinels)}
+    made: dict[str, Arrangement] = {}
+
+    def get(name: str) -> Arrangement:
+        if name not in made:
+            made[name] = kinds[name.rsplit(maxsplit=1)[-1]](secure=name.startswith("secure"))
+            made[name].start()
+        return made[name]
+
+    try:
+        yield get
+    finally:
+        for one in made.values():
+            one.close()

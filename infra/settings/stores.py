@@ -33,7 +33,12 @@ class Redis:
     redis_port: int = setting(
         6379, "TCP port of the standalone server.", at_least=1, at_most=65_535, blank_in_template=True
     )
-    redis_password: Secret | None = setting(None, "Password. With a user name: put both into REDIS_URL.")
+    redis_password: Secret | None = setting(None, "Password, of MILLRACE_REDIS_USERNAME if that is set.")
+    millrace_redis_username: str = setting(
+        "",
+        "ACL user. Empty: the server's default user. A user in REDIS_URL stands before it.",
+        pattern=(r"\S*", "without spaces"),
+    )
     redis_db: int = setting(0, "Number of the database. A cluster has only 0.", at_least=0, at_most=65_535)
     redis_url: SecretUrl | None = setting(
         None,
@@ -41,7 +46,11 @@ class Redis:
         "REDIS_PORT, REDIS_DB and REDIS_PASSWORD.",
     )
     redis_max_connections: int = setting(
-        20, "Connections each process opens at most.", at_least=4, at_most=10_000
+        20,
+        "Connections that each process opens at most for messages, and as many again for what it stores; "
+        "to each node of a cluster. Commands that find none free wait.",
+        at_least=4,
+        at_most=10_000,
     )
     redis_socket_timeout: int = setting(5, "Seconds to wait for an answer of Redis.", at_least=1, at_most=600)
     redis_socket_connect_timeout: int = setting(

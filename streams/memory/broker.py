@@ -51,7 +51,8 @@ class MemoryBroker:
         self.entries: dict[str, Entry] = {}
         """Not acknowledged yet, in order of publication."""
         self.results: deque[bytes] = deque(maxlen=bound)
-        self.dead: deque[DeadLetter] = deque(maxlen=bound)
+        self.dead: dict[str, DeadLetter] = {}
+        """The newest, by the order in which they came."""
         self.replies: dict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=bound))
         self.control: list[Callable[[Control], None]] = []
         """Everybody who listens now."""
@@ -64,6 +65,8 @@ class MemoryBroker:
         self._epoch = epoch or datetime.now(UTC)
         self._started_at: float | None = None
         self._last_id = 0
+        self._bound = bound
+        self._buried = 0
 
     def now(self) -> datetime:
         """Return the broker's own wall clock time."""
@@ -75,6 +78,13 @@ class MemoryBroker:
         """Return an entry id larger than all before."""
         self._last_id += 1
         return f"{self._last_id}-0"
+
+    def bury(self, letter: DeadLetter) -> None:
+        """Keep one more dead letter, at the price of the oldest where there are too many."""
+        self._buried += 1
+        self.dead[str(self._buried)] = letter
+        if len(self.dead) > self._bound:
+            del self.dead[next(iter(self.dead))]
 
     def publish(self, body: bytes, published_at: datetime | None = None) -> None:
         """Put one entry on the requests stream, as anybody with a client may.

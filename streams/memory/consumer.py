@@ -139,7 +139,7 @@ class MemoryConsumer:
 
     async def bury(self, delivery: Delivery, reason: str, *, acknowledge: bool = True) -> None:
         letter = DeadLetter(delivery.body, reason, delivery.stream, delivery.entry, self._broker.now())
-        self._broker.dead.append(letter)
+        self._broker.bury(letter)
         if acknowledge:
             self._broker.acknowledge(delivery.entry)
 

@@ -2,16 +2,18 @@
 
 from streams.memory.broker import MemoryBroker
 from streams.memory.consumer import MemoryConsumer
+from streams.memory.dead_letters import MemoryDeadLetters
 from streams.memory.publisher import MemoryPublisher
 from streams.protocol import DeliveryPolicy
 
 
-class MemoryTransport(MemoryPublisher, MemoryConsumer):
+class MemoryTransport(MemoryPublisher, MemoryConsumer, MemoryDeadLetters):
     """The transport's promises, kept in memory."""
 
     def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy) -> None:
         MemoryPublisher.__init__(self, broker, policy)
         MemoryConsumer.__init__(self, broker, policy)
+        MemoryDeadLetters.__init__(self, broker)
 
     async def start(self) -> None:
         """There is nothing to connect to."""

@@ -13,7 +13,6 @@ from streams.protocol import Control, OnControl
 from streams.redis.link import Backoff, Link, body_of
 from streams.redis.scripts import BURY_ONCE, DEPOSIT
 
-BLOCK_S = 2.0
 COMMANDS_MAX = 1000
 """How many commands one execution's mail holds."""
 PARKED = 2
@@ -54,8 +53,17 @@ class ControlReader:
 
     async def _take(self, last: bytes) -> bytes:
         answer = await self._link.block(
-            *("XREAD", "COUNT", 100, "BLOCK", round(BLOCK_S * 1000), "STREAMS", self._stream, last),
-            seconds=BLOCK_S,
+            *(
+                "XREAD",
+                "COUNT",
+                100,
+                "BLOCK",
+                round(self._link.block_s * 1000),
+                "STREAMS",
+                self._stream,
+                last,
+            ),
+            seconds=self._link.block_s,
         )
         for _, entries in answer or ():
             for entry, fields in entries:

@@ -25,7 +25,6 @@ RECHECK_S = 5.0
 """A follower that heard nothing for so long looks into the log."""
 WATCH_MS = 30_000
 """How long an inbox is told of an execution after its follower last asked for it."""
-BLOCK_S = 2.0
 
 
 class Follower:
@@ -176,8 +175,8 @@ class Inbox:
 
     async def _take(self, last: bytes) -> bytes:
         answer = await self._link.block(
-            *("XREAD", "COUNT", 256, "BLOCK", round(BLOCK_S * 1000), "STREAMS", self.key, last),
-            seconds=BLOCK_S,
+            *("XREAD", "COUNT", 256, "BLOCK", round(self._link.block_s * 1000), "STREAMS", self.key, last),
+            seconds=self._link.block_s,
         )
         for _, entries in answer or ():
             for entry, fields in entries:

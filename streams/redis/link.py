@@ -18,8 +18,9 @@ from streams.topology import DATA, Topology
 
 T = TypeVar("T")
 
-SILENT_S = 4.0
-"""A broker that does not answer for so long is away."""
+PUBLISH_S = 10.0
+"""How long a publisher keeps trying: long enough for most failovers, short enough for whoever waits."""
+BLOCK_S = 2.0
 
 
 class Link:
@@ -29,8 +30,14 @@ class Link:
         self.config = config
         self.policy = policy
         self.topology = Topology(config.prefix)
-        # Every wait is bounded here, so that no timeout of the client's own is needed on top.
-        self.client = build_redis(replace(config, socket_timeout_s=None))
+        self.silent_s = config.socket_timeout_s or 5.0
+        """A broker that does not answer for so long is away."""
+        self.block_s = min(BLOCK_S, self.silent_s / 2)
+        """How long a command may block that waits for entries."""
+        # Every wait is bounded here, so that no timeout of the client's own is needed on top; but on a
+        # cluster it is the client's that make it look for who took the place of a silent node.
+        client_s = self.silent_s if config.mode == "cluster" else None
+        self.client = build_redis(replace(config, socket_timeout_s=client_s))
         self.reach = "slot" if config.mode == "cluster" else "all"
         """What one script may touch: everything on one server, one slot on a cluster."""
 
@@ -60,11 +67,12 @@ class Link:
 
     async def block(self, *command: Argument, seconds: float) -> Any:
         """Run one command that blocks for at most `seconds`. Raises redis-py's `TimeoutError` well after."""
+        patience_s = seconds + self.silent_s
         try:
-            async with asyncio.timeout(seconds + SILENT_S):
+            async with asyncio.timeout(patience_s):
                 return await self.call(*command)
         except TimeoutError:
-            raise redis_errors.TimeoutError(f"no answer within {seconds + SILENT_S} s") from None
+            raise redis_errors.TimeoutError(f"no answer within {patience_s} s") from None
 
     async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> None:
         """Put one entry on a stream, which keeps about `entries_max` of the newest (0: all)."""
@@ -74,20 +82,27 @@ class Link:
 
     async def answer(self, operation: Awaitable[T]) -> T:
         """Return what `operation` does. Raises `Unavailable` after a few seconds."""
-        async with reaching(self.config, SILENT_S):
+        async with reaching(self.config, self.silent_s):
             return await operation
+
+    async def publish(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Repeat `operation` while the broker is away or fails over. Raises `Unavailable` at last."""
+        return await self._repeat(operation, PUBLISH_S)
 
     async def persist(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Repeat `operation` while the broker is away, until a lease taken now has run out.
 
         Raises `Unavailable` then.
         """
+        return await self._repeat(operation, self.policy.lease_s)
+
+    async def _repeat(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
         clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self.policy.lease_s
+        give_up_at = clock() + within_s
         backoff = Backoff(self.config)
         while True:
             try:
-                async with asyncio.timeout_at(min(give_up_at, clock() + SILENT_S)):
+                async with asyncio.timeout_at(min(give_up_at, clock() + self.silent_s)):
                     return await operation()
             except AWAY as error:
                 if clock() >= give_up_at:

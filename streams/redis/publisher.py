@@ -33,8 +33,8 @@ class RedisPublisher:
         assert command.id is not None, "an execution needs its id"
         followers = self._inbox.following(command.id)
         created_at = datetime.now(UTC)
-        result, waits, fields, told = await self._link.answer(
-            self._admit(command, digest, created_at, watch=bool(followers))
+        result, waits, fields, told = await self._link.publish(
+            lambda: self._admit(command, digest, created_at, watch=bool(followers))
         )
         record = parse_record(command.id, fields)
         assert record is not None, "admitted just now"
@@ -43,7 +43,9 @@ class RedisPublisher:
         for follower in followers:
             follower.admitted([logged(1, queued)] if submission.result == "accepted" else [])
         if self._link.reach == "slot" and waits:
-            await self._link.answer(self._link.add(self._link.topology.requests, {DATA: encode(command)}))
+            await self._link.publish(
+                lambda: self._link.add(self._link.topology.requests, {DATA: encode(command)})
+            )
             await tell(self._link, told, command.id, 1, [queued])
         return submission
 
@@ -69,7 +71,8 @@ class RedisPublisher:
     async def send(self, command: ControlCommand) -> None:
         # The client may send it twice when an answer is lost; by the nonce the repeat is known for one.
         fields: dict[str, Argument] = {DATA: encode(command), "once": secrets.token_hex(8)}
-        await self._link.answer(self._link.add(self._link.topology.control, fields, CONTROL_ENTRIES_MAX))
+        control = self._link.topology.control
+        await self._link.publish(lambda: self._link.add(control, fields, CONTROL_ENTRIES_MAX))
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         key = self._link.topology.record(execution_id)

@@ -11,10 +11,9 @@ from redis.exceptions import RedisError, ResponseError
 from streams.delivery import DeadLetter, Intake
 from streams.protocol import Delivery
 from streams.redis.link import Backoff, Link, body_of, is_missing_group
-from streams.redis.scripts import SWEEP
+from streams.redis.scripts import RETIRE, SWEEP
 from streams.topology import HANDLERS_GROUP
 
-BLOCK_S = 2.0
 CONSUMER_FORGOTTEN_AFTER_S = 3600.0
 BODYLESS = "The entry has no field `data`."
 
@@ -79,7 +78,7 @@ class RequestsReader:
             if not self._intake.free:
                 return
         until_reclaim_s = max(0.001, self._reclaim_at - self._now())
-        entries = await self._read(">", min(BLOCK_S, until_reclaim_s))
+        entries = await self._read(">", min(self._link.block_s, until_reclaim_s))
         for entry, fields in entries:
             if self._draining.is_set():
                 return  # `leave` gives the rest back
@@ -161,22 +160,10 @@ def published_at(entry: str, fields: Fields) -> datetime:
 
 
 async def acknowledge(link: Link, stream: str, entry: str) -> None:
-    """Take an entry off its stream for good: one round trip, for both steps are on one key."""
-    await _together(link, ("XACK", stream, HANDLERS_GROUP, entry), ("XDEL", stream, entry))
+    """Take an entry off its stream for good."""
+    await link.run(RETIRE, [stream], [HANDLERS_GROUP, entry, ""])
 
 
 async def republish(link: Link, stream: str, entry: str, body: bytes) -> None:
     """Put an entry at the end of the queue as if it had just been published."""
-    await _together(
-        link,
-        ("XADD", stream, "*", "data", body),
-        ("XACK", stream, HANDLERS_GROUP, entry),
-        ("XDEL", stream, entry),
-    )
-
-
-async def _together(link: Link, *commands: tuple[Any, ...]) -> None:
-    async with link.client.pipeline(transaction=True) as pipeline:
-        for command in commands:
-            pipeline.execute_command(*command)
-        await pipeline.execute()
+    await link.run(RETIRE, [stream], [HANDLERS_GROUP, entry, body])

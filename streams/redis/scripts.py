@@ -24,6 +24,7 @@ TELL = _script("tell")
 DEPOSIT = _script("deposit")
 BURY_ONCE = _script("bury_once")
 SWEEP = _script("sweep")
+RETIRE = _script("retire")
 
 # Turns
 EARLIER = _script("earlier", "line")

@@ -8,12 +8,13 @@ from infra.redis import RedisConfig
 from streams.delivery import log
 from streams.protocol import DeliveryPolicy
 from streams.redis.consumer import RedisConsumer
+from streams.redis.dead_letters import RedisDeadLetters
 from streams.redis.following import Inbox
 from streams.redis.link import Link
 from streams.redis.publisher import RedisPublisher
 
 
-class RedisTransport(RedisPublisher, RedisConsumer):
+class RedisTransport(RedisPublisher, RedisConsumer, RedisDeadLetters):
     """The transport's promises, kept on Redis Streams.
 
     `consumer` names this process among handlers and edges; it need not be unique. `middlewares` are
@@ -27,6 +28,7 @@ class RedisTransport(RedisPublisher, RedisConsumer):
         inbox = Inbox(link, f"{consumer}.{secrets.token_hex(4)}")
         RedisPublisher.__init__(self, link, inbox)
         RedisConsumer.__init__(self, link, consumer, middlewares)
+        RedisDeadLetters.__init__(self, link)
 
     async def start(self) -> None:
         try:

@@ -1,10 +1,9 @@
 """The bodies that the contract is held to, behind one face for the tests.
 
-`world` is one broker of each kind in turn: memory, Redis in one place, Redis as a cluster, where a
-script reaches one slot only, and the `redis-server` of the system, which is older and not ours.
+`world` is one broker of each kind in turn: memory, Valkey in one place and as a cluster, where a script
+reaches one slot only, and the oldest Redis we support behind sentinels. Some tests go over more.
 """
 
-import shutil
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -68,7 +67,7 @@ class MemoryWorld:
         return [decode_result(line) for line in self.broker.results]
 
     async def dead(self) -> list[dict[str, str]]:
-        fields = [letter.fields() for letter in self.broker.dead]
+        fields = [letter.fields() for letter in self.broker.dead.values()]
         return [{name: _text(value) for name, value in letter.items()} for letter in fields]
 
     async def replies(self, stream: str) -> list[bytes]:
@@ -130,36 +129,39 @@ def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
         server.close()
 
 
-@pytest.fixture(scope="session")
-def system_redis() -> Iterator[BrokerProcess]:
-    """The server of the distribution; optional even where everything else must be there."""
-    binary = shutil.which("redis-server")
-    if binary is None:
-        pytest.skip("no redis-server is installed")
-    server = BrokerProcess(binary)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
+BODIES = ("memory", "redis", "one-node cluster", "sentinel")
+"""Those that the whole contract is held against."""
+FURTHER = ("standalone", "secure standalone", "cluster", "secure cluster", "secure sentinel")
+"""Those of which tests marked `everywhere` are convinced besides: every arrangement, with and without TLS."""
 
 
-SERVERS = {"redis": "redis_server", "cluster": "redis_cluster", "system": "system_redis"}
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run a test that takes a `world` over every body, and over the further ones if it is so marked."""
+    if "world" in metafunc.fixturenames:
+        everywhere = metafunc.definition.get_closest_marker("everywhere")
+        metafunc.parametrize("world", [*BODIES, *FURTHER] if everywhere else BODIES, indirect=True)
 
 
-@pytest.fixture(params=["memory", *SERVERS])
+@pytest.fixture
 async def world(request: pytest.FixtureRequest, redis_prefix: str) -> AsyncIterator[World]:
     """Every kind of broker in turn."""
-    made: World
-    if request.param == "memory":
-        made = MemoryWorld()
-    else:
-        server = request.getfixturevalue(SERVERS[request.param])
-        made = RedisWorld(replace(server.config, prefix=redis_prefix))
+    made = _make(request, redis_prefix)
     try:
         yield made
     finally:
         await made.close()
+
+
+def _make(request: pytest.FixtureRequest, prefix: str) -> World:
+    match request.param:
+        case "memory":
+            return MemoryWorld()
+        case "redis":
+            return RedisWorld(replace(request.getfixturevalue("redis_server").config, prefix=prefix))
+        case "one-node cluster":
+            return RedisWorld(replace(request.getfixturevalue("redis_cluster").config, prefix=prefix))
+        case name:
+            return RedisWorld(request.getfixturevalue("arranged")(name).config(prefix))
 
 
 @pytest.fixture

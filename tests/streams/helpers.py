@@ -15,6 +15,7 @@ from streams.protocol import (
     Begun,
     Consumer,
     Delivery,
+    HeldElsewhere,
     Lease,
     LoggedEvent,
     Publisher,
@@ -63,9 +64,17 @@ async def begin(consumer: Consumer, delivery: Delivery) -> BeginOutcome:
     return await consumer.begin(delivery, asked, digest_of(asked))
 
 
+async def begin_once_free(consumer: Consumer, delivery: Delivery) -> BeginOutcome:
+    """Begin when its lease is over: one that was taken later than its entry may still have a while to go."""
+    async with asyncio.timeout(20):
+        while isinstance(outcome := await begin(consumer, delivery), HeldElsewhere):
+            await asyncio.sleep(0.05)
+    return outcome
+
+
 async def lease_of(consumer: Consumer, delivery: Delivery) -> Lease:
-    """Begin, and take it for granted that nobody else holds it."""
-    begun = await begin(consumer, delivery)
+    """Begin, and take it for granted that nobody else holds it for good."""
+    begun = await begin_once_free(consumer, delivery)
     assert isinstance(begun, Begun), begun
     return begun.lease
 

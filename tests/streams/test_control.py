@@ -4,6 +4,8 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
+import pytest
+
 from schemas.commands import CancelExecution, EndSession, SendInput
 from schemas.ids import ExecutionId, SessionId
 from streams.protocol import Consumer, Control
@@ -55,6 +57,7 @@ async def test_every_handler_hears_every_command(world: World) -> None:
             assert control.command == CancelExecution(execution_id=JOB, reason="enough")
 
 
+@pytest.mark.everywhere
 async def test_a_command_that_overtakes_the_request_waits_in_the_mail(world: World) -> None:
     """Cancel may come before the execution does; nothing is lost, and the order is kept."""
     edge, handler = await world.transport(), await world.transport()

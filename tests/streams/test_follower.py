@@ -22,6 +22,8 @@ JOB = ExecutionId("job-1")
 class SlowBroker:
     """As much of a link as a follower uses; every answer waits until the test gives it."""
 
+    block_s = 2.0
+
     config = RedisConfig()
     topology = Topology()
 

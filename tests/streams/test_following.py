@@ -60,6 +60,7 @@ async def test_a_reader_that_has_seen_the_end_is_done(world: World) -> None:
         assert await whole_log(edge, JOB, after=2) == []
 
 
+@pytest.mark.everywhere
 async def test_many_readers_on_several_edges_see_the_same(world: World) -> None:
     """Readers share one inbox per process and do not disturb each other."""
     edges = [await world.transport() for _ in range(2)]

@@ -11,6 +11,7 @@ from streams.protocol import Begun, Delivery, Ended, HeldElsewhere, LogFull
 from tests.streams.conftest import POLICY, World
 from tests.streams.helpers import (
     begin,
+    begin_once_free,
     command,
     consuming,
     eventually,
@@ -66,6 +67,7 @@ async def test_every_entry_runs_though_there_are_fewer_slots(world: World) -> No
     assert most == 3
 
 
+@pytest.mark.everywhere
 async def test_the_entry_of_a_dead_handler_goes_to_another_one(world: World) -> None:
     """It comes back once nobody renewed it for a lease, and says that it was delivered before."""
     edge, dead, alive = [await world.transport() for _ in range(3)]
@@ -76,7 +78,7 @@ async def test_the_entry_of_a_dead_handler_goes_to_another_one(world: World) -> 
         second = await deliveries.get()
         assert second.entry == first.entry
         assert second.deliveries == 2
-        begun = await begin(alive, second)
+        begun = await begin_once_free(alive, second)
     assert isinstance(begun, Begun)
     assert begun.lease.attempt == 2
     assert not begun.started_before
@@ -89,13 +91,14 @@ async def test_an_execution_that_was_started_before_is_told_apart(world: World) 
     lease = await lease_of(dead, await take(dead))
     await dead.append(lease, [started(lease), output(lease, "half", 1)])
     async with taking(alive) as deliveries:
-        begun = await begin(alive, await deliveries.get())
+        begun = await begin_once_free(alive, await deliveries.get())
     assert isinstance(begun, Begun)
     assert begun.started_before
     assert begun.lease.seq == 3
     assert begun.lease.token > lease.token
 
 
+@pytest.mark.everywhere
 async def test_who_lost_the_lease_can_write_nothing_more(world: World) -> None:
     """A handler that wakes late is fenced off in every way."""
     edge, late, alive = [await world.transport() for _ in range(3)]
@@ -146,6 +149,7 @@ async def test_renewing_keeps_entry_and_lease_for_longer_than_one_lease(world: W
         await handler.finish(lease, [], finished(JOB))
 
 
+@pytest.mark.everywhere
 async def test_an_execution_given_back_is_handed_out_at_once_and_counts_no_attempt(world: World) -> None:
     """Release is for a handler that stops before it could start."""
     edge = await world.transport()
@@ -170,7 +174,7 @@ async def test_attempts_beyond_the_limit_are_told(world: World) -> None:
     told = []
     for _ in range(3):
         handler = await world.transport(policy)
-        outcome = await begin(handler, await take(handler))
+        outcome = await begin_once_free(handler, await take(handler))
         assert isinstance(outcome, Begun)
         told.append((outcome.lease.attempt, outcome.over_limit))
     assert told == [(1, False), (2, False), (3, True)]

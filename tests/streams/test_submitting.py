@@ -25,6 +25,7 @@ from tests.streams.helpers import (
 )
 
 
+@pytest.mark.everywhere
 async def test_what_is_submitted_is_queued_run_and_finished_in_order(world: World) -> None:
     """One execution from end to end: `seq` has no gaps and `finished` is last."""
     edge, handler = await world.transport(), await world.transport()
@@ -121,6 +122,7 @@ async def test_a_record_tells_how_far_an_execution_has_come(world: World) -> Non
     assert await edge.record(ExecutionId("nobody")) is None
 
 
+@pytest.mark.everywhere
 async def test_a_result_goes_to_results_with_its_tenant_and_the_event_to_reply_to(world: World) -> None:
     """Consumers beside us get every end."""
     edge, handler = await world.transport(), await world.transport()
@@ -134,6 +136,7 @@ async def test_a_result_goes_to_results_with_its_tenant_and_the_event_to_reply_t
     assert await world.replies(reply_to) == [events[-1].data]
 
 
+@pytest.mark.everywhere
 async def test_depth_counts_what_waits_and_what_is_handed_out(world: World) -> None:
     """For 503 and for metrics."""
     edge, handler = await world.transport(), await world.transport()
@@ -147,6 +150,7 @@ async def test_depth_counts_what_waits_and_what_is_handed_out(world: World) -> N
         assert (depth.waiting, depth.pending) == (2, 1)
 
 
+@pytest.mark.everywhere
 async def test_a_dead_letter_keeps_the_entry_and_says_why(world: World) -> None:
     """Data, reason, stream and entry; the entry is off the requests unless `finish` is still to come."""
     edge, handler = await world.transport(), await world.transport()

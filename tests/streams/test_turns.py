@@ -83,6 +83,7 @@ async def test_the_second_of_a_session_waits_without_holding_anything(world: Wor
         await handler.finish(lease, [], finished(lease.execution_id))
 
 
+@pytest.mark.everywhere
 async def test_the_next_one_is_published_again_when_its_turn_has_come(world: World) -> None:
     """At once, and still known to be as old as it is."""
     edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
