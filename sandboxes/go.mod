@@ -1,0 +1,3 @@
+module millrace/sandboxes
+
+go 1.21
