@@ -18,13 +18,14 @@ from edge.compatible import Compatible
 from edge.config import EdgeConfig
 from edge.control import Control
 from edge.dependencies import Dependencies
+from edge.document import Document
 from edge.errors import PASS_ON, Errors
 from edge.executions import Executions
 from edge.health import HealthRoutes
 from edge.languages import Languages
 from edge.metrics import CountRequests, Metrics
-from edge.openapi import OpenApi
-from edge.pages import ASSETS, HTTP_PAGE, Pages
+from edge.openapi import openapi_document
+from edge.pages import ASSETS, HTTP_PAGE, STREAMS_PAGE, Pages
 from edge.paths import Paths
 from edge.request_id import RequestId
 from edge.sessions import SessionRoutes
@@ -37,6 +38,7 @@ from infra.stores.presence import Presence
 from infra.stores.rates import Rates
 from infra.stores.sessions import Sessions
 from infra.stores.state import StateStore
+from streams.asyncapi import asyncapi_document
 from streams.protocol import Publisher
 
 _FORM_BYTES_MAX = 1024 * 1024
@@ -128,9 +130,13 @@ def _routes(
 
 def _document_routes(config: EdgeConfig) -> list[BaseRoute]:
     pages = Pages(config.page_files)
+    http = Document(openapi_document(config.key_header))
+    streams = Document(asyncapi_document(config.stream_names, config.stream_carrier))
     return [
-        Route("/openapi.json", OpenApi(config.key_header).show, methods=["GET"]),
+        Route(HTTP_PAGE.document, http.show, methods=["GET"]),
+        Route(STREAMS_PAGE.document, streams.show, methods=["GET"]),
         Route(HTTP_PAGE.path, pages.http, methods=["GET"]),
+        Route(STREAMS_PAGE.path, pages.streams, methods=["GET"]),
         Route(ASSETS + "{name}", pages.asset, methods=["GET"]),
     ]
 

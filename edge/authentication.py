@@ -7,14 +7,15 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from edge.config import EdgeConfig
 from edge.credentials import body_keys, header_keys
 from edge.keys import DEFAULT_TENANT, Keyring
-from edge.pages import ASSETS, HTTP_PAGE
+from edge.pages import ASSETS, HTTP_PAGE, STREAMS_PAGE
 from edge.refusals import Refusal, refuse
 from schemas.http import ErrorBody
 from schemas.ids import TenantId
 
 log = structlog.get_logger("edge.security")
 
-OPEN_PATHS = frozenset({"/health", "/health/ready", "/metrics", "/openapi.json", HTTP_PAGE.path})
+_DOCUMENTS = {page_path for page in (HTTP_PAGE, STREAMS_PAGE) for page_path in (page.path, page.document)}
+OPEN_PATHS = frozenset({"/health", "/health/ready", "/metrics", *_DOCUMENTS})
 KEY_IN_BODY_PATHS = frozenset({"/exec"})
 """Routes of the compatible contract whose older clients put the key into the body; they look for it there."""
 

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from edge.keys import Keyring
 from schemas.validate import Bounds
+from streams.asyncapi import Carrier, Names
+from streams.topology import Topology
 
 if TYPE_CHECKING:
     from edge.jwt_users import JwtUsers
@@ -47,6 +49,9 @@ class EdgeConfig:
     security_logs: bool = True
     cors_origins: Sequence[str] = ()
     docs: bool = True
+    stream_names: Names = field(default_factory=Topology)
+    """How the streams are called, for the document that tells publishers."""
+    stream_carrier: Carrier = "redis"
     page_files: Mapping[str, Path] = field(default_factory=dict)
     """Where the assets of the documentation pages lie, if they are installed, by name."""
 

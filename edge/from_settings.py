@@ -9,6 +9,7 @@ from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
 from infra.pages import page_files
 from infra.settings.model import Settings
+from streams.topology import Topology
 
 if TYPE_CHECKING:
     from edge.jwt_users import JwtUsers
@@ -35,6 +36,7 @@ def config_of(settings: Settings) -> EdgeConfig:
         security_logs=settings.enable_security_logs,
         cors_origins=settings.cors_origins if settings.enable_cors else (),
         docs=settings.enable_docs,
+        stream_names=Topology(settings.redis_key_prefix),
         page_files=page_files(cache_folder(os.environ)),
     )
 

@@ -5,8 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import msgspec
-from starlette.requests import Request
-from starlette.responses import Response
 
 from infra.version import VERSION
 from schemas.commands import RunCode
@@ -176,14 +174,3 @@ def _answer(
     if answer is None:
         return {"description": text}
     return {"description": text, "content": {"application/json": {"schema": schemas[answer]}}}
-
-
-class OpenApi:
-    """Serves the document, made once."""
-
-    def __init__(self, key_header: str) -> None:
-        self._document = msgspec.json.encode(openapi_document(key_header))
-
-    async def show(self, _request: Request) -> Response:
-        """GET /openapi.json."""
-        return Response(self._document, media_type="application/json")

@@ -10,8 +10,8 @@ from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
-class PagePackage:
-    """One version of one package, and what is taken out of it."""
+class NpmPackage:
+    """One version of one package, and the files that are taken out of it."""
 
     name: str
     version: str
@@ -22,10 +22,10 @@ class PagePackage:
 
     def folder(self, caches: Path) -> Path:
         """Return where its files lie below the cache folder."""
-        return caches / "pages" / f"{self.name.rpartition('/')[2]}-{self.version}"
+        return caches / "pages" / f"{self.name.strip('@').replace('/', '-')}-{self.version}"
 
 
-SWAGGER_UI = PagePackage(
+SWAGGER_UI = NpmPackage(
     name="swagger-ui-dist",
     version="5.35.0",
     integrity="sha512-U06rpMtW9V3XPGOBeamTUSr0Z09jMX4IJuANpE/EZbAhw0G8CgwrzU4YmXkn/h0wCDNsXdGarTNNHC3sU8yVUQ==",
@@ -36,7 +36,18 @@ SWAGGER_UI = PagePackage(
         "swagger-ui.NOTICE.txt": "NOTICE",
     },
 )
-PAGE_PACKAGES = (SWAGGER_UI,)
+ASYNCAPI = NpmPackage(
+    name="@asyncapi/react-component",
+    version="3.2.1",
+    integrity="sha512-k5ZqJd6+oxYaQ2o6F3rGWJ1MTIjXdpsUYB3NKQbVqr4yzrN0Ovj5c7eZx8NGd3wfKPhbOrLREtYl9K2OPfnSsA==",
+    files={
+        "asyncapi.js": "browser/standalone/index.js",
+        "asyncapi.css": "styles/default.min.css",
+        "asyncapi.LICENSE.txt": "LICENSE",
+        "asyncapi.js.LICENSE.txt": "browser/standalone/index.js.LICENSE.txt",
+    },
+)
+PAGE_PACKAGES = (SWAGGER_UI, ASYNCAPI)
 
 
 def page_files(caches: Path) -> dict[str, Path]:

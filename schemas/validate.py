@@ -186,13 +186,11 @@ def _limits(limits: Limits) -> Iterator[Violation]:
         if asked is None:
             continue
         if not math.isfinite(asked) or asked < floor:
-            yield Violation(
-                field=f"limits.{name}", message=f"{name} must be at least {floor:g}.", limit=floor
-            )
+            yield Violation(field=f"limits.{name}", message=f"{name} must be at least {floor}.", limit=floor)
         elif asked > _LIMIT_CEILINGS[name]:
             ceiling = _LIMIT_CEILINGS[name]
             yield Violation(
-                field=f"limits.{name}", message=f"{name} must be at most {ceiling:g}.", limit=ceiling
+                field=f"limits.{name}", message=f"{name} must be at most {ceiling}.", limit=ceiling
             )
 
 

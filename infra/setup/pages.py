@@ -17,7 +17,7 @@ from pathlib import Path
 from infra.built_folder import built_folder
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
-from infra.pages import PAGE_PACKAGES, PagePackage
+from infra.pages import PAGE_PACKAGES, NpmPackage
 
 _WITHIN_S = 60
 _ONE_TRY = ["--fetch-retries=0", "--fetch-timeout=20000", "--silent", "--ignore-scripts"]
@@ -26,11 +26,14 @@ _ONE_TRY = ["--fetch-retries=0", "--fetch-timeout=20000", "--silent", "--ignore-
 def fetch_pages(caches: Path) -> None:
     """Put the files of every package below `caches`. Raises `Misconfigured` where they cannot be had."""
     for package in PAGE_PACKAGES:
-        if not package.folder(caches).is_dir():
-            _fetch(package, package.folder(caches))
+        fetch(package, caches)
 
 
-def _fetch(package: PagePackage, folder: Path) -> None:
+def fetch(package: NpmPackage, caches: Path) -> None:
+    """Put the files of `package` into its folder below `caches`, once. Raises `Misconfigured`."""
+    folder = package.folder(caches)
+    if folder.is_dir():
+        return
     npm = shutil.which("npm")
     if npm is None:
         raise Misconfigured("npm is not installed")
@@ -43,7 +46,7 @@ def _fetch(package: PagePackage, folder: Path) -> None:
                 (unfinished / name).write_bytes(member.read())
 
 
-def _pack(npm: str, package: PagePackage, scratch: Path) -> Path:
+def _pack(npm: str, package: NpmPackage, scratch: Path) -> Path:
     """Download the archive and hold it against what is pinned."""
     wanted = f"{package.name}@{package.version}"
     try:

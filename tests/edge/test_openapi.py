@@ -6,7 +6,7 @@ from starlette.routing import Route
 
 from edge.authentication import OPEN_PATHS
 
-DOCUMENTS = {"/openapi.json", "/docs", "/docs/assets/{name}"}
+DOCUMENTS = {"/openapi.json", "/asyncapi.json", "/docs", "/docs/streams", "/docs/assets/{name}"}
 """What describes does not describe itself."""
 
 

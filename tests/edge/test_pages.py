@@ -8,6 +8,7 @@ import pytest
 
 from infra.pages import page_files
 
+PAGES = {"/docs": ("swagger-ui.js", "/openapi.json"), "/docs/streams": ("asyncapi.js", "/asyncapi.json")}
 SCRIPT = "/docs/assets/swagger-ui.js"
 
 
@@ -21,40 +22,35 @@ def installed(tmp_path: Path) -> dict[str, Path]:
     return files
 
 
+@pytest.mark.parametrize("page", PAGES)
 @pytest.mark.parametrize("prefix", ["", "/v1"])
+@pytest.mark.parametrize("slash", ["", "/"])
 async def test_a_page_needs_no_key_and_loads_from_this_edge_alone(
-    make_house: Any, installed: dict[str, Path], prefix: str
+    make_house: Any, installed: dict[str, Path], page: str, prefix: str, slash: str
 ) -> None:
     """Whatever it refers to is there, from wherever the browser is."""
     house = await make_house(page_files=installed)
     del house.client.headers["x-api-key"]
-    answer = await house.client.get(f"{prefix}/docs")
+    answer = await house.client.get(prefix + page + slash)
     assert (answer.status_code, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")
     links = re.findall(r'(?:href|src|data-document)="((?!data:)[^"]+)"', answer.text)
     assert [link for link in links if "//" in link] == []
     told = {link: await house.client.get(str(answer.url.join(link))) for link in links}
-    assert len(told) == 3
     assert {one.status_code for one in told.values()} == {200}
+    script, document = PAGES[page]
+    paths = {answer.url.join(link).path.removeprefix(prefix) for link in links}
+    assert paths == {f"/docs/assets/{script}", f"/docs/assets/{Path(script).stem}.css", document}
 
 
-async def test_a_slash_at_the_end_of_a_page_leads_to_the_same_assets(
-    make_house: Any, installed: dict[str, Path]
-) -> None:
-    """A browser resolves links from a folder then."""
-    house = await make_house(page_files=installed)
-    answer = await house.client.get("/docs/")
-    [script] = re.findall(r'src="([^"]+)"', answer.text)
-    assert answer.url.join(script).path == SCRIPT
-
-
+@pytest.mark.parametrize("page", PAGES)
 async def test_a_page_may_load_nothing_from_anywhere_else(
-    make_house: Any, installed: dict[str, Path]
+    make_house: Any, installed: dict[str, Path], page: str
 ) -> None:
     """The browser enforces it, and runs the one script in the page because its digest is named."""
     import base64
     import hashlib
 
-    answer = await (await make_house(page_files=installed)).client.get("/docs")
+    answer = await (await make_house(page_files=installed)).client.get(page)
     policy = answer.headers["content-security-policy"]
     assert "default-src 'none'" in policy
     assert "http" not in policy
@@ -98,5 +94,5 @@ async def test_a_page_that_is_not_installed_says_so_and_where_the_document_is(
 async def test_without_docs_there_is_no_page(make_house: Any, installed: dict[str, Path]) -> None:
     """As the operator chose."""
     house = await make_house(docs=False, page_files=installed)
-    assert (await house.client.get("/docs")).status_code == 404
-    assert (await house.client.get(SCRIPT)).status_code == 404
+    for path in (*PAGES, SCRIPT, "/openapi.json", "/asyncapi.json"):
+        assert (await house.client.get(path)).status_code == 404

@@ -11,7 +11,7 @@ import pytest
 
 from infra import pages
 from infra.errors import Misconfigured
-from infra.pages import PagePackage, page_files
+from infra.pages import NpmPackage, page_files
 from infra.setup import pages as setup
 from infra.setup.pages import fetch_pages
 
@@ -19,7 +19,7 @@ FILES = {"shown.js": "browser/index.js", "shown.LICENSE.txt": "LICENSE"}
 
 
 @pytest.fixture
-def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PagePackage:
+def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> NpmPackage:
     """A package in the registry of a made-up npm, which counts how often it is asked."""
     archive = tmp_path / "archive.tgz"
     with tarfile.open(archive, "w:gz") as content:
@@ -33,13 +33,13 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> PagePackage:
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
     digest = base64.b64encode(hashlib.sha512(archive.read_bytes()).digest()).decode()
-    package = PagePackage("@scope/shown", "1.0.0", f"sha512-{digest}", FILES)
+    package = NpmPackage("@scope/shown", "1.0.0", f"sha512-{digest}", FILES)
     for module in (pages, setup):
         monkeypatch.setattr(module, "PAGE_PACKAGES", (package,))
     return package
 
 
-def test_what_is_listed_is_taken_out_once(package: PagePackage, tmp_path: Path) -> None:
+def test_what_is_listed_is_taken_out_once(package: NpmPackage, tmp_path: Path) -> None:
     """And nothing else."""
     for _ in range(2):
         fetch_pages(tmp_path / "caches")
@@ -50,7 +50,7 @@ def test_what_is_listed_is_taken_out_once(package: PagePackage, tmp_path: Path) 
 
 
 def test_a_package_that_is_another_than_was_pinned_is_refused(
-    package: PagePackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    package: NpmPackage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whatever the registry says of it."""
     monkeypatch.setattr(setup, "PAGE_PACKAGES", (replace(package, integrity="sha512-AAAA"),))
@@ -61,7 +61,7 @@ def test_a_package_that_is_another_than_was_pinned_is_refused(
 
 @pytest.mark.parametrize("trouble", ["no npm", "npm fails"])
 def test_set_up_goes_on_without_it_and_says_so(
-    package: PagePackage,
+    package: NpmPackage,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],

@@ -50,3 +50,16 @@ def test_the_http_page_shows_every_route(browse: Browse) -> None:
     drawn = browse("/docs")
     for path in ("/exec", "/executions", "/state/{session}", "/languages"):
         assert f'data-path="{path}"' in drawn
+
+
+def test_the_streams_page_shows_every_stream_and_its_words(browse: Browse) -> None:
+    """And no complaint of the parser that reads the document there."""
+    drawn = browse("/docs/streams")
+    for shown in (
+        "millrace:requests",
+        "millrace:log:{execution_id}",
+        "millrace:dead",
+        "tool_calls_requested",
+    ):
+        assert shown in drawn
+    assert "Error" not in drawn.partition("<body>")[2].partition("<script")[0].partition("Operations")[0]
