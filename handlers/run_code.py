@@ -112,19 +112,20 @@ class RunCodeHandler:
         log.warning("request_unreadable", entry=delivery.entry, reason=reason)
         await self._consumer.bury(delivery, reason, acknowledge=name is None)
         if name is not None:
-            finished = rejection(name, reason, self._now())
-            await self._consumer.reject(delivery, finished, TenantId("default"))
+            await self._consumer.reject(delivery, rejection(name, reason, self._now()), TenantId("default"))
 
     async def _begin(self, delivery: Delivery, command: RunCode, digest: str, refusal: str = "") -> None:
         """Take lease and turn; what another handler holds or has ended, or what must wait, is left alone."""
-        begun = await self._consumer.begin(delivery, command, digest)
-        if isinstance(begun, Begun):
-            async with heartbeat(self._consumer, begun.lease, self._config.policy):
-                await self._own(begun, refusal)
-        elif isinstance(begun, IdTaken):
-            reason = f"id: {command.id!r} was used before with another body."
-            finished = rejection(command.id or "", reason, self._now())
-            await self._consumer.reject(delivery, finished, command.tenant)
+        assert command.id is not None, "admitted before"
+        with self._registry.expecting(command.id) as heard:
+            begun = await self._consumer.begin(delivery, command, digest)
+            if isinstance(begun, Begun):
+                async with heartbeat(self._consumer, begun.lease, self._config.policy):
+                    await self._own(replace(begun, mail=(*begun.mail, *heard)), refusal)
+            elif isinstance(begun, IdTaken):
+                reason = f"id: {command.id!r} was used before with another body."
+                finished = rejection(command.id, reason, self._now())
+                await self._consumer.reject(delivery, finished, command.tenant)
 
     async def _own(self, begun: Begun, refusal: str) -> None:
         """Decide what is left to do for an execution this process now holds."""
@@ -143,7 +144,7 @@ class RunCodeHandler:
     async def _attempt(self, begun: Begun) -> None:
         lease = begun.lease
         with self._registry.holding(lease.execution_id, last_started(begun)) as running:
-            for control in await self._consumer.mail(lease.execution_id):
+            for control in begun.mail:
                 await running.apply(control)
             async with Journal(self._consumer, lease, self._now) as journal:
                 await self._try_until_it_ends(Execution(lease, running, journal))
@@ -209,11 +210,10 @@ class RunCodeHandler:
     def _spec(self, command: RunCode) -> SandboxSpec:
         language = find_language(command.language)
         assert language is not None and command.id is not None, "admitted before"
-        limits = self._config.limits.lowered_by(command.limits)
         return SandboxSpec(
             execution_id=command.id,
             language=language.code,
-            limits=limits,
+            limits=self._config.limits.lowered_by(command.limits),
             network=self._config.network,
             code=command.code,
         )

@@ -3,14 +3,25 @@
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+
+import structlog
 
 from sandboxes.protocol import Program, Sandbox
 from schemas.commands import CancelExecution, EndSession, ResolveToolCalls, SendInput
 from schemas.ids import ExecutionId
 from streams.protocol import Control
+
+log = structlog.get_logger(__name__)
+
+SEEN_MAX = 10_000
+"""How many control commands are remembered, to know repeats by; a repeat comes soon or never."""
+HEARD_MAX = 1000
+"""How many are kept for an execution that is being begun."""
+EARLY_BYTES_MAX = 16 * 1024 * 1024
+"""How much input is kept for a sandbox that is not there yet."""
 
 
 class Running:
@@ -26,13 +37,16 @@ class Running:
         """The newest attempt whose `started` may be in the log; 0: no code ever ran."""
         self._sandbox: Sandbox | None = None
         self._early: list[tuple[bytes, bool]] = []
-        self._seen: set[str] = set()
+        self._early_bytes = 0
+        self._seen: dict[str, None] = {}
 
     async def apply(self, control: Control) -> None:
         """Carry out a control command once, however often it arrives."""
         if control.entry in self._seen:
             return
-        self._seen.add(control.entry)
+        self._seen[control.entry] = None
+        if len(self._seen) > SEEN_MAX:
+            del self._seen[next(iter(self._seen))]
         match control.command:
             case CancelExecution(reason=reason):
                 await self.cancel(reason or "The execution was cancelled.")
@@ -66,10 +80,13 @@ class Running:
 
     async def _input(self, sent: SendInput) -> None:
         data = _input_bytes(sent)
-        if self._sandbox is None:
-            self._early.append((data, sent.eof))
-        else:
+        if self._sandbox is not None:
             await self._sandbox.send_input(data, eof=sent.eof)
+        elif self._early_bytes + len(data) > EARLY_BYTES_MAX:
+            log.warning("early_input_dropped", execution_id=self.execution_id, input_bytes=len(data))
+        else:
+            self._early_bytes += len(data)
+            self._early.append((data, sent.eof))
 
 
 def _ignore(_command: EndSession) -> None:
@@ -81,10 +98,24 @@ class Registry:
 
     def __init__(self, end_session: Callable[[EndSession], None] = _ignore) -> None:
         self._running: dict[ExecutionId, Running] = {}
+        self._expected: dict[ExecutionId, list[list[Control]]] = {}
         self._end_session = end_session
 
     def __len__(self) -> int:
         return len(self._running)
+
+    @contextmanager
+    def expecting(self, execution_id: ExecutionId) -> Iterator[Sequence[Control]]:
+        """Keep what is heard for an execution that is being begun, until the block holds or leaves it."""
+        heard: list[Control] = []
+        expected = self._expected.setdefault(execution_id, [])
+        expected.append(heard)
+        try:
+            yield heard
+        finally:
+            expected[:] = [other for other in expected if other is not heard]
+            if not expected:
+                self._expected.pop(execution_id, None)
 
     @contextmanager
     def holding(self, execution_id: ExecutionId, attempt: int) -> Iterator[Running]:
@@ -102,6 +133,10 @@ class Registry:
             self._end_session(control.command)
         elif running := self._running.get(control.command.execution_id):
             await running.apply(control)
+        else:
+            for heard in self._expected.get(control.command.execution_id, ()):
+                if len(heard) < HEARD_MAX:
+                    heard.append(control)
 
     async def interrupt_all(self, reason: str) -> None:
         """End everything that runs here because this process must go."""

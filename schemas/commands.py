@@ -11,6 +11,8 @@ from schemas.limits import Limits
 
 Retry = Literal["never", "if_not_started", "always"]
 
+Priority = Literal["interactive", "batch"]
+
 Deadline = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
@@ -54,6 +56,8 @@ class RunCode(Command, frozen=True, kw_only=True, tag="run_code", omit_defaults=
     """Not started by then, it ends `expired` and costs no sandbox."""
     retry: Retry = "if_not_started"
     """What may happen after the handler or sandbox was lost."""
+    priority: Priority = "interactive"
+    """Where something waits, `interactive` goes first; `batch` gets at least every eighth place."""
     reply_to: str | None = None
     """One more stream that gets the `finished`."""
     keep_files: bool = True

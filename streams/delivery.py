@@ -16,6 +16,7 @@ from datetime import datetime
 
 import msgspec
 import structlog
+from msgspec import UNSET
 
 from schemas.events import Event, Finished, Output, Queued
 from schemas.ids import ExecutionId, TenantId
@@ -59,9 +60,10 @@ class DeadLetter:
         }
 
 
-def queued_event(execution_id: ExecutionId, at: datetime) -> bytes:
-    """Return the first event of every log."""
-    return encode(Queued(execution_id=execution_id, seq=1, time=at))
+def queued_event(execution_id: ExecutionId, at: datetime, position: int | None = None) -> bytes:
+    """Return the first event of every log, with the place in its lane (from 1) where it is known."""
+    place = UNSET if position is None else position
+    return encode(Queued(execution_id=execution_id, seq=1, time=at, position=place))
 
 
 def result_line(finished: Finished, tenant: TenantId) -> bytes:

@@ -13,6 +13,9 @@ The life of one execution, in the words used here:
 - A live handler renews its lease. A lease that ran out is taken by the next `begin`.
 - Of the executions of one session one runs at a time, in the order of publication (`streams/turns.py`).
   `begin` answers `Parked` while it is another one's turn.
+- What has to wait for a slot is handed out fairly between tenants, and by priority (`streams/lanes.py`):
+  however much one tenant has waiting, the next one of another is next. Tenant and priority are those in
+  the body, so this holds for a bare XADD as well.
 - `finish` writes the last event, then the result, the reply, and only then acknowledges the entry.
   A crash between these steps is healed when the entry is reclaimed: `begin` answers `Ended` after
   completing what was left undone.
@@ -33,6 +36,7 @@ from schemas.commands import ControlCommand, RunCode
 from schemas.events import Event, Finished
 from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId, SessionId, TenantId
+from streams.depth import QueueDepth
 
 
 class LogFull(MillraceError):
@@ -73,6 +77,14 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
+class Control:
+    """A control command with the transport's id of its entry, by which repeats are recognised."""
+
+    entry: str
+    command: ControlCommand
+
+
+@dataclass(frozen=True, slots=True)
 class Begun:
     """`begin` took the lease."""
 
@@ -83,6 +95,8 @@ class Begun:
     """More attempts than allowed: end it as lost and dead-letter the entry."""
     overdue: bool = False
     """Its deadline passed, by the broker's clock, before its turn came: it may not run."""
+    mail: tuple[Control, ...] = ()
+    """The control commands that came before the lease was taken, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,24 +158,6 @@ class LoggedEvent:
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
-    """A control command with the transport's id of its entry, by which repeats are recognised."""
-
-    entry: str
-    command: ControlCommand
-
-
-@dataclass(frozen=True, slots=True)
-class QueueDepth:
-    """How much waits, for `503` and for metrics."""
-
-    waiting: int
-    """Entries no handler was handed yet, and requests that are parked."""
-    pending: int
-    """Entries handed out and not acknowledged."""
-
-
-@dataclass(frozen=True, slots=True)
 class DeliveryPolicy:
     """The numbers of delivery; the same for every transport."""
 
@@ -193,6 +189,7 @@ class Publisher(Protocol):
         `queued` is in the log when this returns `accepted`. Raises `Unavailable`; then it is not
         known whether the entry was published, and submitting again is safe. Joining an execution
         that still waits publishes its entry once more, in case the first one was never written.
+        `queued` tells a `position` where the transport knows at no cost how many of its lane wait before it.
         """
 
     async def send(self, command: ControlCommand) -> None:
@@ -219,7 +216,7 @@ class Publisher(Protocol):
         """Return at most `count` events after `after` that are in the log now."""
 
     async def depth(self) -> QueueDepth:
-        """Return how much waits."""
+        """Return how much waits. Raises `Unavailable`."""
 
     async def ping(self) -> float:
         """Return the seconds one round trip to the broker took. Raises `Unavailable`."""
@@ -286,11 +283,9 @@ class Consumer(Protocol):
         """Hand out every control command published from now on, until cancelled.
 
         One whose handling raises is logged, and listening goes on. A command may come twice, and once
-        more by `mail`: `entry` is the same then.
+        more in the `mail` of `begin`: `entry` is the same then. Each is in the mail before it is handed
+        out, so whoever listens from before `begin` on misses none.
         """
-
-    async def mail(self, execution_id: ExecutionId) -> list[Control]:
-        """Return the control commands that came for an execution before a handler held it."""
 
 
 class Transport(Publisher, Consumer, Protocol):

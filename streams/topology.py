@@ -9,6 +9,7 @@
 | watchers of one execution | sorted set, by expiry | inboxes that want to hear of it | as its log |
 | line of one session | sorted set, by place | executions that want their turn | as a log |
 | parked requests | sorted set, by when to look at them | executions that wait for their turn | until woken |
+| lanes of the requests | see `redis/lanes.lua` | what waits for a slot, and whose it is | until handed out |
 | results | stream | `data`: `finished` with `tenant` | the newest N |
 | inbox of one edge | stream | which execution moved on, and how | the newest N, expires |
 | control | stream | `data`: a control command, `once`: a nonce to know repeats by | the newest N |
@@ -23,6 +24,7 @@ from dataclasses import dataclass
 from schemas.ids import ExecutionId, SessionId, TenantId
 
 HANDLERS_GROUP = "handlers"
+"""The same as `GROUP` in redis/common.lua."""
 DATA = "data"
 """The one field of an entry that carries the JSON."""
 
@@ -36,6 +38,11 @@ class Topology:
     @property
     def requests(self) -> str:
         return f"{self.prefix}millrace:requests"
+
+    @property
+    def lanes(self) -> str:
+        """Before every key that tells in which order what is on the requests is handed out."""
+        return self._beside(self.requests, "lanes")
 
     @property
     def results(self) -> str:

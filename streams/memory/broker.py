@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from schemas.commands import CancelExecution, RunCode
 from schemas.ids import ExecutionId
 from streams.delivery import DeadLetter
+from streams.lanes import FairOrder, lane_of
 from streams.memory.executions import Execution, Mail
 from streams.protocol import Control
 from streams.signal import Signal
@@ -23,8 +24,9 @@ class Entry:
     id: str
     body: bytes
     published_at: datetime
+    idle_since: float
+    """When it was published, or handed out last, on the broker's clock."""
     deliveries: int = 0
-    idle_since: float = 0.0
 
 
 @dataclass(slots=True)
@@ -50,7 +52,10 @@ class MemoryBroker:
         self.topology = Topology()
         self.entries: dict[str, Entry] = {}
         """Not acknowledged yet, in order of publication."""
+        self.waiting: FairOrder[str] = FairOrder()
+        """The entries nobody was handed yet."""
         self.results: deque[bytes] = deque(maxlen=bound)
+        self.results_ever = 0
         self.dead: dict[str, DeadLetter] = {}
         """The newest, by the order in which they came."""
         self.replies: dict[str, deque[bytes]] = defaultdict(lambda: deque(maxlen=bound))
@@ -91,9 +96,22 @@ class MemoryBroker:
 
         `published_at` is given if it is not the first time.
         """
-        entry = Entry(self.new_id(), body, published_at or self.now())
+        entry = Entry(self.new_id(), body, published_at or self.now(), self.clock())
         self.entries[entry.id] = entry
+        self.waiting.add(lane_of(body), entry.id)
         self.published.notify()
+
+    def next_waiting(self) -> Entry | None:
+        """Return the entry whose turn it is to be handed out, or None if none waits."""
+        while (name := self.waiting.take()) is not None:
+            if entry := self.entries.get(name):
+                return entry
+        return None
+
+    def add_result(self, line: bytes) -> None:
+        """Put one `finished` on the results stream."""
+        self.results.append(line)
+        self.results_ever += 1
 
     def acknowledge(self, entry: str) -> None:
         """Take an entry off the requests stream."""
@@ -108,10 +126,17 @@ class MemoryBroker:
             return None
         return found
 
-    def create(self, command: RunCode, digest: str, created_at: datetime, retention_s: float) -> Execution:
+    def create(
+        self,
+        command: RunCode,
+        digest: str,
+        created_at: datetime,
+        retention_s: float,
+        position: int | None = None,
+    ) -> Execution:
         """Make the record and log of an execution nobody knew before."""
         assert command.id is not None, "an execution needs its id"
-        made = Execution(command.id, command, digest, created_at, self.clock() + retention_s)
+        made = Execution(command.id, command, digest, created_at, self.clock() + retention_s, position)
         self._executions[made.id] = made
         self.published.notify()
         return made
@@ -142,6 +167,7 @@ class MemoryBroker:
         """Forget everything, as an operator or an accident may make a broker do."""
         gone = list(self._executions.values())
         self.entries.clear()
+        self.waiting = FairOrder()
         self._executions.clear()
         self._mail.clear()
         self.lines.clear()

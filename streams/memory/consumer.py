@@ -9,7 +9,7 @@ import msgspec
 from infra.errors import LeaseLost
 from schemas.commands import RunCode
 from schemas.events import Event, Finished
-from schemas.ids import ExecutionId, TenantId
+from schemas.ids import TenantId
 from schemas.wire import encode
 from streams.delivery import (
     DeadLetter,
@@ -92,12 +92,18 @@ class MemoryConsumer:
         broker.parked.pop(execution.id, None)
         execution.lease(delivery.entry, broker.clock() + self._policy.lease_s)
         self._broker.touch(execution, self._policy.log_retention_s)
+        return self._begun(delivery, execution, overdue=overdue)
+
+    def _begun(self, delivery: Delivery, execution: Execution, *, overdue: bool) -> Begun:
         lease = Lease(
             execution.id, execution.token, execution.attempt, execution.seq, delivery, execution.command
         )
-        over_limit = execution.attempt > self._policy.attempts_max
         return Begun(
-            lease, started_before=execution.started_at is not None, over_limit=over_limit, overdue=overdue
+            lease,
+            started_before=execution.started_at is not None,
+            over_limit=execution.attempt > self._policy.attempts_max,
+            overdue=overdue,
+            mail=tuple(self._broker.mail(execution.id, self._policy.log_retention_s).controls.values()),
         )
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
@@ -112,7 +118,7 @@ class MemoryConsumer:
         execution.finish(lease.token, events, finished)
         lease.seq = finished.seq
         self._broker.touch(execution, self._policy.log_retention_s)
-        self._broker.results.append(result_line(finished, execution.command.tenant))
+        self._broker.add_result(result_line(finished, execution.command.tenant))
         if execution.command.reply_to:
             self._broker.replies[execution.command.reply_to].append(encode(finished))
         self._broker.acknowledge(lease.delivery.entry)
@@ -134,7 +140,7 @@ class MemoryConsumer:
             self._broker.publish(entry.body)
 
     async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
-        self._broker.results.append(result_line(finished, tenant))
+        self._broker.add_result(result_line(finished, tenant))
         self._broker.acknowledge(delivery.entry)
 
     async def bury(self, delivery: Delivery, reason: str, *, acknowledge: bool = True) -> None:
@@ -153,18 +159,13 @@ class MemoryConsumer:
         finally:
             self._broker.control.remove(put)
 
-    async def mail(self, execution_id: ExecutionId) -> list[Control]:
-        mail = self._broker.mail(execution_id, self._policy.log_retention_s)
-        return list(mail.controls.values())
-
     def _next(self) -> Entry | None:
-        """Return the entry to hand out now: an abandoned one first, else the oldest new one."""
+        """Return the entry to hand out now: an abandoned one first, else the next of those that wait."""
         self._turns.look()
         silent_since = self._broker.clock() - self._policy.lease_s
-        waiting = self._broker.entries.values()
-        abandoned = (entry for entry in waiting if entry.deliveries and entry.idle_since <= silent_since)
-        new = (entry for entry in waiting if not entry.deliveries)
-        return next(abandoned, None) or next(new, None)
+        entries = self._broker.entries.values()
+        abandoned = (entry for entry in entries if entry.deliveries and entry.idle_since <= silent_since)
+        return next(abandoned, None) or self._broker.next_waiting()
 
     def _deliver(self, entry: Entry) -> Delivery:
         entry.deliveries += 1

@@ -27,6 +27,8 @@ class Execution:
     digest: str
     created_at: datetime
     expires_at: float
+    position: int | None = None
+    """In its lane, from 1, when it was submitted."""
     log: list[LoggedEvent] = field(default_factory=list)
     log_bytes: int = 0
     token: int = 0
@@ -39,7 +41,7 @@ class Execution:
     changed: Signal = field(default_factory=Signal)
 
     def __post_init__(self) -> None:
-        self._write(queued_event(self.id, self.created_at))
+        self._write(queued_event(self.id, self.created_at, self.position))
 
     @property
     def seq(self) -> int:

@@ -8,6 +8,7 @@ from contextlib import AbstractAsyncContextManager
 from schemas.commands import CancelExecution, ControlCommand, EndSession, RunCode
 from schemas.ids import ExecutionId
 from schemas.wire import encode
+from streams.depth import QueueDepth
 from streams.memory.broker import MemoryBroker
 from streams.memory.turns import Turns
 from streams.protocol import (
@@ -16,7 +17,6 @@ from streams.protocol import (
     ExecutionRecord,
     LoggedEvent,
     LogGone,
-    QueueDepth,
     Submission,
 )
 
@@ -35,7 +35,9 @@ class MemoryPublisher:
         assert command.id is not None, "an execution needs its id"
         known = self._broker.execution(command.id)
         if known is None:
-            known = self._broker.create(command, digest, self._broker.now(), self._policy.log_retention_s)
+            position = self._broker.waiting.waiting_in((command.priority, command.tenant)) + 1
+            retention_s = self._policy.log_retention_s
+            known = self._broker.create(command, digest, self._broker.now(), retention_s, position)
             self._broker.publish(encode(command))
             return Submission("accepted", known.record())
         if known.digest != digest:
@@ -91,8 +93,17 @@ class MemoryPublisher:
         return execution.log[after : after + count] if execution else []
 
     async def depth(self) -> QueueDepth:
-        pending = sum(entry.deliveries > 0 for entry in self._broker.entries.values())
-        return QueueDepth(len(self._broker.entries) - pending + len(self._broker.parked), pending)
+        broker, now = self._broker, self._broker.clock()
+        waiting_since = [entry.idle_since for entry in broker.entries.values() if not entry.deliveries]
+        return QueueDepth(
+            waiting=len(waiting_since) + len(broker.parked),
+            pending=len(broker.entries) - len(waiting_since),
+            parked=len(broker.parked),
+            priorities=broker.waiting.per_priority(),
+            tenants=broker.waiting.per_tenant(),
+            oldest_s=now - min(waiting_since, default=now),
+            finished=broker.results_ever,
+        )
 
     async def ping(self) -> float:
         return 0.0

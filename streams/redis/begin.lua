@@ -1,10 +1,10 @@
 -- Take the lease of an execution, or say why not. An entry published by a bare XADD has no record yet.
--- KEYS  record, log, watchers, mail, and to take a turn where one script reaches all keys: line, requests
+-- KEYS  record, log, watchers, mail, and to take a turn where one script reaches all keys: line, requests, lanes
 -- ARGV  reach, id, digest, tenant, language, session, created, queued,
 --       retention_ms, lease_ms, entry, nonce of this call, whose turn it is where it does not, or '',
 --       deadline in ms or ''
--- Answers {'begun', token, attempt, seq, started, told, overdue}, {'ended', settled}, {'held', entry}, {'taken'}, or
--- {'waits', told} if it is the turn of another execution of its session.
+-- Answers {'begun', token, attempt, seq, started, told, overdue, mail}, {'ended', settled}, {'held', entry}, {'taken'},
+-- or {'waits', told} if it is the turn of another execution of its session.
 local record, log, watchers, mail, line, requests = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local told = {}
 if redis.call('EXISTS', record) == 0 then
@@ -31,7 +31,7 @@ if known[6] ~= ARGV[12] then  -- else a repeat of this very call, whose answer w
   local first = ARGV[13]
   overdue = false
   if line then
-    local places = earlier(requests, ARGV[11], ARGV[4], ARGV[6])
+    local places = earlier(requests, KEYS[7], ARGV[11], ARGV[4], ARGV[6])
     places[#places + 1] = place(ARGV[11])
     places[#places + 1] = ARGV[2]
     first = join(line, places, ARGV[9])
@@ -48,4 +48,5 @@ redis.call('HSET', record, 'token', token, 'attempt', attempt, 'entry', ARGV[11]
   'until', whole(now + ARGV[10]), 'overdue', overdue and 1 or 0)
 redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
 expire(ARGV[9], record, log, mail)
-return {'begun', token, attempt, tonumber(known[9]), known[10] and 1 or 0, told, overdue and 1 or 0}
+return {'begun', token, attempt, tonumber(known[9]), known[10] and 1 or 0, told, overdue and 1 or 0,
+  redis.call('HGETALL', mail)}

@@ -1,5 +1,7 @@
--- Put before every script: the server's clock, and telling those who follow.
+-- Put before every script: names, the server's clock, and telling those who follow.
 
+local GROUP = 'handlers'
+local WAITING = 'waiting'  -- the consumer that holds what waits in lanes, which is nobody
 local INBOX_ENTRIES_MAX = 10000
 local INBOX_MS = 60000  -- an inbox nobody put anything into for so long expires
 

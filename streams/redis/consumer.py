@@ -11,7 +11,7 @@ from infra.errors import LeaseLost
 from infra.tasks import end_tasks
 from schemas.commands import RunCode
 from schemas.events import Event, Finished
-from schemas.ids import ExecutionId, TenantId
+from schemas.ids import TenantId
 from streams.delivery import DeadLetter, Intake, queued_event, result_line
 from streams.protocol import (
     BeginOutcome,
@@ -163,9 +163,6 @@ class RedisConsumer:
 
         await ControlReader(self._link, feed, self._turns.wake).run()
 
-    async def mail(self, execution_id: ExecutionId) -> list[Control]:
-        return await self._link.persist(lambda: read_mail(self._link, execution_id))
-
     def _app(self) -> "FastStreamApp":
         from streams.redis.faststream_app import FastStreamApp  # noqa: PLC0415 - slow and large
 
@@ -174,12 +171,12 @@ class RedisConsumer:
         return self._faststream
 
     async def _begun(self, delivery: Delivery, command: RunCode, answer: Sequence[Any]) -> Begun:
-        _, token, attempt, seq, started, told, overdue = answer
+        _, token, attempt, seq, started, told, overdue, mail = answer
         assert command.id is not None, "an execution needs its id"
         await self._tell_queued(told, delivery, command)
         lease = Lease(command.id, token, attempt, seq, delivery, command)
         over_limit = attempt > self._link.policy.attempts_max
-        return Begun(lease, bool(started), over_limit, bool(overdue))
+        return Begun(lease, bool(started), over_limit, bool(overdue), read_mail(mail))
 
     async def _tell_queued(self, inboxes: Sequence[bytes], delivery: Delivery, command: RunCode) -> None:
         assert command.id is not None, "an execution needs its id"

@@ -1,6 +1,6 @@
 """Hearing control commands: every handler process reads the whole stream and leaves mail for the absent."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
@@ -100,11 +100,11 @@ class ControlReader:
         await self._link.run(BURY_ONCE, keys, [BURIED_MS, self._link.policy.dead_letters_max, *fields])
 
 
-async def read_mail(link: Link, execution_id: ExecutionId) -> list[Control]:
-    """Return the commands in an execution's mail, oldest first."""
-    deposited = await link.call("HGETALL", link.topology.mail(execution_id))
-    named = sorted((_place(name), name, body) for name, body in deposited.items())
-    return [Control(name.decode().partition(" ")[2], decode_control(body)) for _, name, body in named]
+def read_mail(deposited: Sequence[bytes]) -> tuple[Control, ...]:
+    """Return the commands in an execution's mail, given as names and commands in turn, oldest first."""
+    pairs = zip(deposited[::2], deposited[1::2], strict=True)
+    named = sorted((_place(name), name, body) for name, body in pairs)
+    return tuple(Control(name.decode().partition(" ")[2], decode_control(body)) for _, name, body in named)
 
 
 def _place(name: bytes) -> tuple[int, int]:

@@ -10,14 +10,16 @@ from infra.redis import ping
 from schemas.commands import ControlCommand, RunCode
 from schemas.ids import ExecutionId
 from schemas.wire import encode
-from streams.delivery import logged, queued_event
-from streams.protocol import ExecutionRecord, LoggedEvent, QueueDepth, Submission
+from streams.delivery import logged
+from streams.depth import QueueDepth
+from streams.protocol import ExecutionRecord, LoggedEvent, Submission
+from streams.redis.depth import measure_depth
 from streams.redis.following import WATCH_MS, Inbox, read_log
 from streams.redis.link import Link
 from streams.redis.records import FIELDS, new_record_arguments, parse_record
 from streams.redis.scripts import ADMIT, Argument
 from streams.redis.telling import tell
-from streams.topology import DATA, HANDLERS_GROUP
+from streams.topology import DATA
 
 CONTROL_ENTRIES_MAX = 10_000
 
@@ -33,13 +35,12 @@ class RedisPublisher:
         assert command.id is not None, "an execution needs its id"
         followers = self._inbox.following(command.id)
         created_at = datetime.now(UTC)
-        result, waits, fields, told = await self._link.publish(
+        result, waits, fields, told, queued = await self._link.publish(
             lambda: self._admit(command, digest, created_at, watch=bool(followers))
         )
         record = parse_record(command.id, fields)
         assert record is not None, "admitted just now"
         submission = Submission(result.decode(), record)
-        queued = queued_event(command.id, created_at)
         for follower in followers:
             follower.admitted([logged(1, queued)] if submission.result == "accepted" else [])
         if self._link.reach == "slot" and waits:
@@ -56,7 +57,7 @@ class RedisPublisher:
             make(command.id) for make in (topology.record, topology.log, topology.watchers, topology.mail)
         ]
         if link.reach == "all":
-            keys.append(topology.requests)
+            keys += [topology.requests, topology.lanes]
         arguments = [
             link.reach,
             *new_record_arguments(command, digest, created_at),
@@ -65,6 +66,7 @@ class RedisPublisher:
             WATCH_MS,
             DATA,
             encode(command),
+            command.priority,
         ]
         return await link.run(ADMIT, keys, arguments)
 
@@ -87,13 +89,7 @@ class RedisPublisher:
         return await self._link.answer(read_log(self._link, execution_id, after, count))
 
     async def depth(self) -> QueueDepth:
-        # Acknowledged entries are deleted, so what is there and not pending waits.
-        requests = self._link.topology.requests
-        present: int = await self._link.answer(self._link.call("XLEN", requests))
-        groups = await self._link.answer(self._link.call("XINFO GROUPS", requests)) if present else []
-        pending = sum(group["pending"] for group in groups if group["name"] == HANDLERS_GROUP.encode())
-        parked: int = await self._link.answer(self._link.call("ZCARD", self._link.topology.parked))
-        return QueueDepth(max(0, present - pending) + parked, pending)
+        return await self._link.answer(measure_depth(self._link))
 
     async def ping(self) -> float:
         return await ping(self._link.client, self._link.config)

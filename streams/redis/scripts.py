@@ -14,6 +14,9 @@ def _script(name: str, *before: str) -> Script:
 
 
 ADMIT = _script("admit")
+TAKE = _script("take", "line", "lanes")
+DEPTH = _script("depth", "line", "lanes")
+RECLAIM = _script("reclaim", "line", "lanes")
 BEGIN = _script("begin", "line")
 APPEND = _script("append")
 FINISH = _script("finish", "line")

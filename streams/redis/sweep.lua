@@ -1,6 +1,6 @@
 -- Forget consumers that hold nothing and are gone. In one step, for a consumer's pending entries go with it.
 -- KEYS  requests
--- ARGV  group, idle_ms, a consumer that leaves now or ''
+-- ARGV  group, idle_ms, a consumer that leaves now or ''; with it goes the one that is nobody
 -- Answers how many were forgotten.
 local forgotten = 0
 for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
@@ -8,7 +8,8 @@ for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
   for index = 1, #flat, 2 do
     consumer[flat[index]] = flat[index + 1]
   end
-  if consumer.pending == 0 and (consumer.idle > tonumber(ARGV[2]) or consumer.name == ARGV[3]) then
+  local leaves = ARGV[3] ~= '' and (consumer.name == ARGV[3] or consumer.name == WAITING)
+  if consumer.pending == 0 and (leaves or consumer.idle > tonumber(ARGV[2])) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
     forgotten = forgotten + 1
   end

@@ -44,7 +44,7 @@ class Turns:
         if line is None or not must_ask(command):
             return [], ""
         if self._link.reach == "all":
-            return [line, delivery.stream], ""
+            return [line, delivery.stream, self._link.topology.lanes], ""
         return [], await self._link.persist(lambda: self._join(delivery, command, line))
 
     async def park(self, delivery: Delivery, command: RunCode) -> bool:
@@ -115,7 +115,7 @@ class Turns:
         """Join the line behind those that were published earlier; return who is first."""
         assert command.id is not None and command.session_id is not None, "a member of a session"
         about = (delivery.entry, command.tenant, command.session_id)
-        earlier = await self._link.run(EARLIER, [delivery.stream], about)
+        earlier = await self._link.run(EARLIER, [delivery.stream, self._link.topology.lanes], about)
         own = (place_of(delivery.entry), command.id)
         first: bytes = await self._link.run(JOIN, [line], [self._link.retention_ms, *earlier, *own])
         return first.decode()

@@ -7,7 +7,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from infra.errors import Unavailable
-from streams.protocol import QueueDepth
+from streams.depth import QueueDepth
 
 RUN = {"language": "py", "code": "x"}
 

@@ -15,7 +15,7 @@ from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy
 from tests.simulation.plan import Plan
 
-FAR_S = ("begin", "append", "finish", "renew", "release", "reject", "bury", "mail")
+FAR_S = ("begin", "append", "finish", "renew", "release", "reject", "bury")
 """What crosses the network, and so can be late, or never come back."""
 
 

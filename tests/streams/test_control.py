@@ -8,9 +8,9 @@ import pytest
 
 from schemas.commands import CancelExecution, EndSession, SendInput
 from schemas.ids import ExecutionId, SessionId
-from streams.protocol import Consumer, Control
+from streams.protocol import Begun, Consumer, Control
 from tests.streams.conftest import World
-from tests.streams.helpers import command, eventually, killed, lease_of, submit, take
+from tests.streams.helpers import begin, command, eventually, killed, submit, take
 
 JOB = ExecutionId("job-1")
 
@@ -66,8 +66,9 @@ async def test_a_command_that_overtakes_the_request_waits_in_the_mail(world: Wor
         await edge.send(SendInput(execution_id=JOB, data="2\n"))
         first, second = await next_about(heard, JOB), await next_about(heard, JOB)
     await submit(edge, command())
-    await lease_of(handler, await take(handler))
-    assert await handler.mail(JOB) == [first, second]
+    begun = await begin(handler, await take(handler))
+    assert isinstance(begun, Begun)
+    assert begun.mail == (first, second)
     assert first.entry != second.entry
 
 
@@ -77,14 +78,20 @@ async def test_a_command_in_mail_and_ear_is_known_for_the_same(world: World) -> 
     async with listening(one) as heard, listening(two) as also_heard:
         await edge.send(CancelExecution(execution_id=JOB))
         entries = {(await next_about(queue, JOB)).entry for queue in (heard, also_heard)}
-        entries |= {control.entry for control in await one.mail(JOB)}
+        await submit(edge, command())
+        begun = await begin(one, await take(one))
+        assert isinstance(begun, Begun)
+        entries |= {control.entry for control in begun.mail}
     assert len(entries) == 1
 
 
 async def test_there_is_no_mail_for_a_stranger(world: World) -> None:
     """An execution nobody wrote to has none."""
-    handler = await world.transport()
-    assert await handler.mail(ExecutionId("nobody")) == []
+    edge, handler = await world.transport(), await world.transport()
+    await submit(edge, command())
+    begun = await begin(handler, await take(handler))
+    assert isinstance(begun, Begun)
+    assert begun.mail == ()
 
 
 async def test_a_handler_that_fails_at_one_command_hears_the_next(world: World) -> None:
