@@ -9,7 +9,8 @@ from infra.errors import Unavailable
 from infra.stores.presence import Presence
 from schemas.http import DependencyHealth
 from schemas.presence import HandlerPresence
-from streams.protocol import Publisher, QueueDepth
+from streams.depth import QueueDepth
+from streams.protocol import Publisher
 
 T = TypeVar("T")
 
