@@ -9,7 +9,8 @@ for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', KEYS[1], ARGV[1])) do
     consumer[flat[index]] = flat[index + 1]
   end
   local leaves = ARGV[3] ~= '' and (consumer.name == ARGV[3] or consumer.name == WAITING)
-  if consumer.pending == 0 and (leaves or consumer.idle > tonumber(ARGV[2])) then
+  local silent = consumer.name ~= WAITING and consumer.idle > tonumber(ARGV[2])
+  if consumer.pending == 0 and (leaves or silent) then
     redis.call('XGROUP', 'DELCONSUMER', KEYS[1], ARGV[1], consumer.name)
     forgotten = forgotten + 1
   end
