@@ -1,15 +1,17 @@
 """The child's side of one execution: isolated already, it waits for orders and carries them out.
 
-The words on the job socket are those of the cold path's process 1, one JSON object a line. We say hello
-with two directory descriptors (working directory, program folder). An order `start` comes with stdin,
-stdout and stderr. One with `script` runs that Python program in this very process, and the zygote tells how
-it ended; any other is a command that is started and waited for, and we answer `ended` or `failed`.
+The words on the job socket are those of the cold path's process 1: orders, each a length and a marshalled
+dict, and answers in lines of JSON. We say hello with two directory descriptors (working directory, program
+folder). An order `start` comes with stdin, stdout and stderr. One with `script` runs that Python program in
+this very process, and the zygote tells how it ended; any other is a command that is started and waited for,
+and we answer `ended` or `failed`.
 """
 
 from __future__ import annotations
 
 import array
 import json
+import marshal
 import multiprocessing.process
 import os
 import resource
@@ -25,6 +27,7 @@ from .isolation import JOB_FD, WORKING_DIRECTORY
 
 _CHUNK_BYTES = 1 << 16
 _DESCRIPTORS_MAX = 16
+_HEAD_BYTES = 4
 
 
 def carry_out() -> None:
@@ -33,10 +36,11 @@ def carry_out() -> None:
     received = b""
     stdio = array.array("i")
     while True:
-        line, end, rest = received.partition(b"\n")
-        if end:
-            received = rest
-            _obey(job, json.loads(line), list(stdio))
+        end = _HEAD_BYTES + int.from_bytes(received[:_HEAD_BYTES], "big")
+        if _HEAD_BYTES < end <= len(received):
+            order = marshal.loads(received[_HEAD_BYTES:end])  # noqa: S302 - the service's own
+            received = received[end:]
+            _obey(job, order, list(stdio))
             stdio = array.array("i")
             continue
         data, fds, _, _ = socket.recv_fds(job, _CHUNK_BYTES, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
@@ -74,11 +78,9 @@ def _lower(kind: int, value: int) -> None:
 
 
 def _run_script(order: dict[str, Any]) -> None:
-    os.environ.clear()
     os.environ.update(order["env"])
     sys.path.insert(0, WORKING_DIRECTORY)
     _forget_what_siblings_share()
-    _hide_ourselves()
     keeper = state.Keeper(state.Plan.parse(order["state"])) if "state" in order else None
     script.run(order["script"], order["args"], keeper)
 
@@ -94,12 +96,6 @@ def _forget_what_siblings_share() -> None:
         sys.modules["numpy.random"].seed()
     if "TZ" in os.environ:
         time.tzset()
-
-
-def _hide_ourselves() -> None:
-    package = __name__.rpartition(".")[0]
-    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
-        del sys.modules[name]
 
 
 def _run_command(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:

@@ -1,9 +1,8 @@
 """Pid 1 above a zygote and its children: makes pid namespaces ahead of need, and outlives the zygote.
 
-It is forked before anything large is imported, so what it forks in turn is small: for each child to come an
-init, pid 1 of a new namespace, which does nothing but be there. The zygote asks for one with a byte and gets
-two descriptors, the namespace and the init's pidfd. If the zygote dies the keeper says `crashed` to the
-service and goes on telling how the children, which are now its own, end.
+For each child to come it starts an init, pid 1 of a new namespace, which does nothing but be there. The
+zygote asks for one with a byte and gets two descriptors, the namespace and the init's pidfd. If the zygote
+dies the keeper says `crashed` to the service and goes on telling how the children, now its own, end.
 """
 
 from __future__ import annotations
@@ -19,7 +18,9 @@ from typing import Any, NamedTuple
 from . import kernel
 
 _DESCRIPTORS_MAX = 4096
-_SLEEP = ["/bin/sleep", "2147483647"]
+INIT_PLACE = "/init"
+"""Where the sandbox has the program that does nothing (`local/idle.py`)."""
+_CLOSE_STDIO = [(os.POSIX_SPAWN_CLOSE, fd) for fd in range(3)]  # all else is closed by an exec
 
 
 class Init(NamedTuple):
@@ -77,27 +78,35 @@ class Keeper:
     def _make_init(self) -> Init:
         kernel.setns(self._own_namespace, kernel.CLONE_NEWPID)  # come back from the last one's
         kernel.unshare(kernel.CLONE_NEWPID)
-        pid = os.fork()
-        if pid == 0:
-            _be_init()
+        pid = _start_init()
         self._inits.add(pid)
         namespace = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
         return Init(pid, namespace, os.pidfd_open(pid))
 
 
-def _be_init() -> None:
-    """Give up everything and wait to be killed. The kernel reaps for a parent that ignores SIGCHLD.
+def _start_init() -> int:
+    """Start pid 1 of a namespace, without powers, for an exec takes those that we have as an ordinary user.
 
-    A process that sleeps for ever holds next to no memory; where there is none to become, this one waits.
+    It is the smallest program there can be, started without a copy of us; where there is none for this
+    processor, a fork of us does what it does.
     """
+    try:
+        return os.posix_spawn(INIT_PLACE, [INIT_PLACE], {}, file_actions=_CLOSE_STDIO)
+    except OSError:
+        pid = os.fork()
+        if pid == 0:
+            _be_init()
+        return pid
+
+
+def _be_init() -> None:
+    """Give up everything and wait to be killed. The kernel reaps for a parent that ignores SIGCHLD."""
     signal.set_wakeup_fd(-1)
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     os.closerange(0, _DESCRIPTORS_MAX)
     kernel.forbid_new_privileges()
     kernel.drop_capabilities()
-    with contextlib.suppress(OSError):
-        os.execve(_SLEEP[0], _SLEEP, {})
     kernel.set_dumpable(False)
     while True:
         signal.pause()

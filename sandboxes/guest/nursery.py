@@ -10,6 +10,7 @@ import os
 import select
 import signal
 import socket
+import sys
 from typing import Any
 
 from . import figures, isolation, job, kernel, state, warmth
@@ -44,6 +45,8 @@ class Nursery:
         poller = select.poll()
         for fd in (self._control.fileno(), deaths):
             poller.register(fd, select.POLLIN)
+        os.environ.clear()
+        _hide_ourselves()
         warmth.freeze()
         say(self._control, {"ready": self._modules})
         while True:
@@ -105,6 +108,13 @@ class Nursery:
             kill(init)  # and with it whatever the program left running
             os.close(init)
             say(self._control, ended(pid, status, usage))
+
+
+def _hide_ourselves() -> None:
+    """Let programs import what they call `guest`. Done once: a child that looks through them copies pages."""
+    package = __name__.rpartition(".")[0]
+    for name in [name for name in sys.modules if name == package or name.startswith(package + ".")]:
+        del sys.modules[name]
 
 
 def _fail(error: BaseException) -> None:

@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import gc
 import importlib.machinery
+import itertools
 import os
 import signal
 import sys
@@ -40,7 +41,6 @@ class Keeper(Protocol):
 
 def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
     """Run the program at `path` and end the process with its exit status. Does not return."""
-    imported_before = set(sys.modules)
     main = _make_main(path)
     process = os.getpid()
     sys.argv = [path, *args]
@@ -50,7 +50,7 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
     _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
     if keeper:
         keeper.save(main, status)
-    status = _finish(main, imported_before) or status
+    status = _finish(main) or status
     if os.getpid() == process:  # what it forked may come here as well, and is not asked
         _say_last_word(status)
     os._exit(status)
@@ -76,7 +76,8 @@ def _make_main(path: str) -> types.ModuleType:
         __annotations__={},
         __loader__=importlib.machinery.SourceFileLoader("__main__", path),
     )
-    sys.modules["__main__"] = main
+    del sys.modules["__main__"]
+    sys.modules["__main__"] = main  # the last one: what stands after it was imported by the program
     return main
 
 
@@ -139,10 +140,10 @@ def _end_by_interrupt() -> None:
     os.kill(os.getpid(), signal.SIGINT)
 
 
-def _finish(main: types.ModuleType, imported_before: set[str]) -> int:
+def _finish(main: types.ModuleType) -> int:
     _end_by_its_own(atexit._run_exitfuncs)
     failed = _flush(sys.stdout, sys.stderr)
-    _let_go(main, imported_before)
+    _let_go(main)
     return _flush(sys.__stdout__, sys.__stderr__) or failed
 
 
@@ -153,14 +154,14 @@ def _end_by_its_own(step: Callable[[], object]) -> None:
         traceback.print_exc()
 
 
-def _let_go(main: types.ModuleType, imported_before: set[str]) -> None:
+def _let_go(main: types.ModuleType) -> None:
     """Drop the program's names, private ones first (`_PyModule_ClearDict`), and what only cycles hold."""
     names = main.__dict__
     for name in [name for name in names if name[:1] == "_" and name != "__builtins__"]:
         names[name] = None
     for name in [name for name in names if name != "__builtins__"]:
         names[name] = None
-    for name in set(sys.modules) - imported_before:
+    for name in list(itertools.takewhile(lambda name: name != "__main__", reversed(sys.modules))):
         sys.modules.pop(name, None)
     gc.collect()
 

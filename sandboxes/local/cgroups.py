@@ -53,6 +53,9 @@ class Group(Protocol):
     def join(self, pid: int) -> None:
         """Move a process in; what it starts from now on is in too. Raises OSError."""
 
+    def doors(self) -> list[int]:
+        """Return new descriptors; a process that writes `0` to each is in. Raises OSError."""
+
     def limit(self, limits: GroupLimits) -> None:
         """Set other limits. Raises OSError, also where more memory is in use than it may have."""
 
@@ -191,6 +194,19 @@ def write(path: Path, value: object) -> None:
         os.write(fd, str(value).encode())
     finally:
         os.close(fd)
+
+
+def open_doors(folders: Iterable[Path]) -> list[int]:
+    """Open what a process writes to that joins. Raises OSError."""
+    fds: list[int] = []
+    try:
+        for folder in folders:
+            fds.append(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
+    except OSError:
+        for fd in fds:
+            os.close(fd)
+        raise
+    return fds
 
 
 def write_if_there(path: Path, value: object) -> None:

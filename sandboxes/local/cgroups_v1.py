@@ -12,6 +12,7 @@ from sandboxes.local.cgroups import (
     GroupLimits,
     GroupUsage,
     Place,
+    open_doors,
     read_count,
     read_counts,
     remove_folder,
@@ -77,6 +78,9 @@ class _GroupV1:
     def join(self, pid: int) -> None:
         for folder in self._joins:
             write(folder / "cgroup.procs", pid)
+
+    def doors(self) -> list[int]:
+        return open_doors(self._joins)
 
     def lift_cpu_quota(self) -> None:
         with contextlib.suppress(OSError):

@@ -12,6 +12,7 @@ from sandboxes.local.cgroups import (
     Group,
     GroupLimits,
     GroupUsage,
+    open_doors,
     read_count,
     read_counts,
     remove_folder,
@@ -86,6 +87,9 @@ class _GroupV2:
 
     def join(self, pid: int) -> None:
         self._write("cgroup.procs", pid)
+
+    def doors(self) -> list[int]:
+        return open_doors([self._folder])
 
     def lift_cpu_quota(self) -> None:
         with suppress(OSError):

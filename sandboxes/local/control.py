@@ -139,7 +139,8 @@ class Control:
 
     def _packed(self, order: dict[str, Any]) -> bytes:
         """Return an order as it goes over the socket."""
-        return msgspec.json.encode(order) + b"\n"
+        body = marshal.dumps(order, _MARSHAL_VERSION)
+        return len(body).to_bytes(4, "big") + body
 
     async def _readable(self) -> None:
         ready: asyncio.Future[None] = self._loop.create_future()
@@ -196,14 +197,6 @@ class Control:
             waiter.set_exception(result)
         else:
             waiter.set_result(result)
-
-
-class InitControl(Control):
-    """The socket to `init.py`, which has no time to import a reader of JSON."""
-
-    def _packed(self, order: dict[str, Any]) -> bytes:
-        body = marshal.dumps(order, _MARSHAL_VERSION)
-        return len(body).to_bytes(4, "big") + body
 
 
 def _look_at(future: "asyncio.Future[float]") -> None:

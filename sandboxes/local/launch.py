@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER, Wall, wall_arguments
-from sandboxes.local.control import Control, Hello, InitControl, control_pair
+from sandboxes.local.control import Control, Hello, control_pair
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 from sandboxes.seccomp import filter_bytes
 
@@ -59,7 +59,7 @@ class Launcher:
         except OSError as error:
             ours.close()
             raise SandboxUnavailable(f"No sandbox can be started now: {error.strerror}.") from error
-        return await Guest.greeted(Outer(process), InitControl(ours), self.start_timeout_s)
+        return await Guest.greeted(Outer(process), Control(ours), self.start_timeout_s)
 
     def _wall(self, inheritance: "Inheritance", network: bool, host_paths: Sequence[str]) -> Wall:
         return Wall(

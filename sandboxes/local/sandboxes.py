@@ -120,7 +120,13 @@ class LocalSandboxes:
         guest = await self._warm.take(spec.code, group_limits(limits))
         if guest is None:
             return None
-        return Parts(guest=guest.child, group=guest.group, joined=_join(None, 0), uid=guest.uid)
+        return Parts(
+            guest=guest.child,
+            group=guest.group,
+            joined=_join(None, 0),
+            uid=guest.uid,
+            cpu_s_before=guest.cpu_s_before,
+        )
 
     async def _take_prestarted(self, language: str, limits: SandboxLimits) -> Parts | None:
         taken = await self._prestarted.take(language, limits) if self._prestarted else None

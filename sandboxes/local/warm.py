@@ -1,16 +1,18 @@
 """Warm Python for the local sandboxes: children of a zygote, each already in a control group of its own.
 
-What a child costs is paid before anybody asks for it. The limits it was prepared with are a guess, those
-asked for last; a child whose guess was wrong is moved to another group when it is taken.
+What a child costs is paid before anybody asks for it. The limits it was made with are a guess, those asked
+for last; a child whose guess was wrong is moved to another group when it is taken.
 """
 
 import asyncio
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupLimits, Hierarchy, new_name
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Launcher
+from sandboxes.local.zygote import Zygote
 from sandboxes.local.zygote_child import Child
 from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
 from sandboxes.local.zygote_routing import Flavour, flavour_of
@@ -23,6 +25,10 @@ _PROCESSES_MAX = 32_768
 """Of a child's user namespace, for good; its control group limits it lower."""
 
 
+_MAKING = GroupLimits(memory_bytes_max=32 * 1024 * 1024, pids_max=2, cpus=0.25)
+"""What a child needs to get ready, and that soon: no guess is lower."""
+
+
 @dataclass(frozen=True, slots=True)
 class WarmGuest:
     """A child with the group it is in and the user who owns its files, as the host counts."""
@@ -30,6 +36,17 @@ class WarmGuest:
     child: Child
     group: Group
     uid: int
+    cpu_s_before: float
+    """What the group's account had of it when it was ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Standing:
+    """The group of a child that waits."""
+
+    group: Group
+    limits: GroupLimits
+    cpu_s: float
 
 
 class WarmPython:
@@ -46,7 +63,7 @@ class WarmPython:
         self._hierarchy = hierarchy
         self._uid = uid or 0
         self._usual = group_limits(SandboxLimits())
-        self._groups: dict[Child, tuple[Group, GroupLimits]] = {}
+        self._groups: dict[Child, _Standing] = {}
         self._pool = ZygotePool(_pool_config(config, launcher, python, uid, self))
 
     async def start(self) -> None:
@@ -66,22 +83,33 @@ class WarmPython:
         except (SandboxFailed, SandboxUnavailable, OSError):
             return None
         limits = replace(limits, pids_max=limits.pids_max - INIT_PROCESSES)  # ours is in another group
-        self._usual = limits
-        group, given = self._groups.pop(child)
-        if given != limits:
-            try:
-                group = await asyncio.to_thread(self._move, child, group, limits)
-            except BaseException:
-                await child.close()
-                raise
-        return WarmGuest(child, group, self._uid)
+        if _is_enough(limits):
+            self._usual = limits
+        at = self._groups.pop(child)
+        if at.limits == limits:
+            return WarmGuest(child, at.group, self._uid, at.cpu_s)
+        try:
+            group = await asyncio.to_thread(self._move, child, at.group, limits)
+        except BaseException:
+            await child.close()
+            raise
+        return WarmGuest(child, group, self._uid, 0.0)
 
-    async def prepare(self, child: Child) -> None:
-        """Put a fresh child into a group with the usual limits."""
+    async def make(self, zygote: Zygote) -> Child:
+        """Have a child made that is in a group with the usual limits from its beginning."""
         await self._sweep()
         limits = self._usual
-        group = await asyncio.to_thread(self._enclose, child, limits)
-        self._groups[child] = group, limits
+        group, doors = await asyncio.to_thread(self._open_group, limits)
+        try:
+            child = await zygote.make(doors)
+        except BaseException:
+            await asyncio.to_thread(group.remove)
+            raise
+        finally:
+            for fd in doors:
+                os.close(fd)
+        self._groups[child] = _Standing(group, limits, group.usage().cpu_s)
+        return child
 
     async def close(self) -> None:
         """End all children and remove the groups of those that nobody took."""
@@ -91,23 +119,35 @@ class WarmPython:
     async def _sweep(self) -> None:
         """Remove the groups of children that ended unused."""
         for child in [child for child in self._groups if not child.is_alive]:
-            group, _ = self._groups.pop(child)
-            await asyncio.to_thread(group.remove)
+            at = self._groups.pop(child)
+            await asyncio.to_thread(at.group.remove)
 
-    def _enclose(self, child: Child, limits: GroupLimits) -> Group:
+    def _open_group(self, limits: GroupLimits) -> tuple[Group, list[int]]:
+        group = self._hierarchy.make(new_name(), limits)
+        try:
+            return group, group.doors()
+        except OSError:
+            group.remove()
+            raise
+
+    def _move(self, child: Child, before: Group, limits: GroupLimits) -> Group:
         group = self._hierarchy.make(new_name(), limits)
         try:
             group.join(child.pid)
         except OSError:
             group.remove()
             raise
-        return group
-
-    def _move(self, child: Child, before: Group, limits: GroupLimits) -> Group:
-        try:
-            return self._enclose(child, limits)
         finally:
             before.remove()
+        return group
+
+
+def _is_enough(limits: GroupLimits) -> bool:
+    return (
+        limits.memory_bytes_max >= _MAKING.memory_bytes_max
+        and limits.pids_max >= _MAKING.pids_max
+        and limits.cpus >= _MAKING.cpus
+    )
 
 
 def group_limits(limits: SandboxLimits) -> GroupLimits:
@@ -132,7 +172,7 @@ def _pool_config(
     ready: dict[Flavour, int] = {"plain": config.warm_plain}
     if config.warm_heavy:
         ready["heavy"] = config.warm_heavy
-    return PoolConfig(zygote=zygote, ready=ready, prepare=warm.prepare)
+    return PoolConfig(zygote=zygote, ready=ready, make=warm.make)
 
 
 def _options(run: Sequence[str]) -> Sequence[str]:

@@ -23,7 +23,7 @@ from typing import Any
 
 from infra.errors import Misconfigured
 from sandboxes.local.bubblewrap import DATA_FOLDER, ETC, PROGRAM_FOLDER
-from sandboxes.local.control import Ended, InitControl, control_pair
+from sandboxes.local.control import Control, Ended, control_pair
 from sandboxes.local.launch import BOOT, Guest, Inheritance, Launcher, Outer, compile_init
 from sandboxes.protocol import SandboxUnavailable
 from sandboxes.seccomp import filter_bytes
@@ -182,7 +182,7 @@ class WeakOuter(Outer):
         signal.pidfd_send_signal(self._pidfd, signal.SIGTERM)
 
 
-class WeakControl(InitControl):
+class WeakControl(Control):
     """Orders to a process 1 whose folders are not where its recipes believe."""
 
     def __init__(self, ours: socket.socket, folder: str) -> None:

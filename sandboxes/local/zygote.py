@@ -87,21 +87,25 @@ class Zygote:
         """Whether it has no child and makes none."""
         return not self.children and not self._making
 
-    async def make(self) -> Child:
-        """Have a child made and wait until it is isolated. Raises as `start` does."""
+    async def make(self, doors: Sequence[int] = ()) -> Child:
+        """Have a child made and wait until it is isolated. Raises as `start` does.
+
+        `doors`: of the control group that it joins first (`Group.doors`); they stay the caller's.
+        """
         self._making += 1
         try:
-            return await self._make()
+            return await self._make(doors)
         finally:
             self._making -= 1
 
-    async def _make(self) -> Child:
+    async def _make(self, doors: Sequence[int]) -> Child:
         name = next(self._names)
         ours, theirs = control_pair()
         waiting = self._waiting[name] = self._loop.create_future()
         try:
             with theirs:
-                socket.send_fds(self._control, [msgspec.json.encode({"make": name})], [theirs.fileno()])
+                order = msgspec.json.encode({"make": name})
+                socket.send_fds(self._control, [order], [theirs.fileno(), *doors])
             self.made += 1
             async with asyncio.timeout(self._timeout_s):
                 handles = await waiting

@@ -19,8 +19,9 @@ from sandboxes.local.zygote_wall import ZygoteConfig
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 
-async def _nothing(_: Child) -> None:
-    """Prepare nothing."""
+async def _ask(zygote: Zygote) -> Child:
+    """Ask a zygote for a child, nothing else."""
+    return await zygote.make()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,8 +37,8 @@ class PoolConfig:
     """A zygote that has made so many is replaced."""
     age_s_max: float = 900.0
     """So is one that is so old and has made any."""
-    prepare: Callable[[Child], Awaitable[None]] = field(default=_nothing)
-    """Called for each child before it is counted ready, such as to put it into a control group."""
+    make: Callable[[Zygote], Awaitable[Child]] = field(default=_ask)
+    """How a child is had from its zygote, such as in a control group of its own."""
     retry_s: float = 0.5
     """Pause after a failure before the next attempt."""
 
@@ -153,13 +154,7 @@ class _Nursery:
             zygote = self._zygote
         if zygote is None or self._closed:
             raise SandboxUnavailable("The sandboxes are closing.")
-        child = await zygote.make()
-        try:
-            await self._config.prepare(child)
-        except BaseException:
-            await child.close()
-            raise
-        return child
+        return await self._config.make(zygote)
 
     async def _keep_full(self) -> None:
         while not self._closed:

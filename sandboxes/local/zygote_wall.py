@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from sandboxes.guest.keeper import INIT_PLACE
 from sandboxes.local.bubblewrap import (
     DATA_FOLDER,
     GUEST_ID,
@@ -17,6 +18,7 @@ from sandboxes.local.bubblewrap import (
     own_namespaces,
     tools_of_the_host,
 )
+from sandboxes.local.idle import idle_program
 from sandboxes.local.zygote_code import PLACE, guest_zip
 from sandboxes.seccomp import filter_bytes
 
@@ -63,6 +65,7 @@ def wall_arguments(config: ZygoteConfig, give: Callable[[bytes], int]) -> list[s
         *files_of_etc(False, give),
         *more_of_the_host(config.host_paths),
         *("--perms", "0444", "--file", str(give(guest_zip())), PLACE),
+        *_program_of_init(give),
         *kernel_views(proc=True),
         *(word for place in places for word in ("--dir", place)),
         *("--size", str(_SCRATCH_BYTES_MAX), "--tmpfs", "/tmp"),  # noqa: S108 - the sandbox's own
@@ -71,6 +74,11 @@ def wall_arguments(config: ZygoteConfig, give: Callable[[bytes], int]) -> list[s
         *(word for name, value in settings for word in ("--setenv", name, value)),
         *("--new-session", "--die-with-parent", "--"),
     ]
+
+
+def _program_of_init(give: Callable[[bytes], int]) -> list[str]:
+    program = idle_program()
+    return ["--perms", "0555", "--file", str(give(program)), INIT_PLACE] if program else []
 
 
 def guest_config(config: ZygoteConfig, modules: Sequence[str]) -> dict[str, Any]:

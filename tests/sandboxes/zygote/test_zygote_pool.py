@@ -11,6 +11,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from sandboxes.local.zygote import Zygote
 from sandboxes.local.zygote_child import Child
 from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
@@ -237,21 +238,24 @@ async def test_a_zygote_is_recycled_by_count() -> None:
         await pool.close()
 
 
-async def test_children_are_prepared_before_they_are_ready() -> None:
-    """Such as put into a control group; a child that cannot be prepared is no child."""
-    prepared: list[int] = []
+async def test_children_are_made_as_the_pool_is_told() -> None:
+    """Such as in a control group; a child whose making fails is no child."""
+    made: list[Child] = []
 
-    async def prepare(child: Child) -> None:
-        prepared.append(child.pid)
-        if len(prepared) == 2:
+    async def make(zygote: Zygote) -> Child:
+        child = await zygote.make()
+        made.append(child)
+        if len(made) == 2:
+            await child.close()
             raise OSError("no")
+        return child
 
-    pool = await started(pool_config(prepare=prepare, retry_s=0.01))
+    pool = await started(pool_config(make=make, retry_s=0.01))
     try:
         for _ in range(3):
             child = await pool.take()
-            assert child.pid in prepared
-            assert child.pid != (prepared[1:2] or [0])[0]
+            assert child in made
+            assert child is not (made[1:2] or [None])[0]
             await child.close()
             await until(lambda: pool.ready == {"plain": 1})
     finally:
