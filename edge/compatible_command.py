@@ -55,6 +55,7 @@ def compatible_command(
         args=_args(asked),
         stdin="",
         files=[_input_file(file) for file in files.values()],
+        check_types=asked.check_types,
         limits=Limits(timeout_s=None if asked.timeout is None else asked.timeout / 1000),
         deadline=now + timedelta(seconds=config.start_s_max),
         trace=trace_of(request),

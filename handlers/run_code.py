@@ -216,6 +216,7 @@ class RunCodeHandler:
             limits=self._config.limits.lowered_by(command.limits),
             network=self._config.network,
             code=command.code,
+            check_types=command.check_types,
         )
 
     async def _say_started(self, execution: Execution, sandbox: Sandbox) -> datetime:

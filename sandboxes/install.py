@@ -53,7 +53,11 @@ def _parse(arguments: list[str] | None) -> argparse.Namespace:
 
 def wanted_packages(toolchains: Mapping[str, Toolchain], asked: Collection[str]) -> list[str]:
     """Return the Debian packages that provide bubblewrap and what the languages asked for lack."""
-    tools = {"bwrap": "bubblewrap", **(BASH_COMPANIONS if "bash" in asked else {})}
+    tools = {
+        "bwrap": "bubblewrap",
+        **(BASH_COMPANIONS if "bash" in asked else {}),
+        **({"npm": "npm"} if "ts" in asked else {}),  # it installs what checks types
+    }
     packages = [package for tool, package in tools.items() if shutil.which(tool) is None]
     return list(dict.fromkeys([*packages, *(name for code in asked for name in toolchains[code].packages)]))
 
@@ -63,7 +67,7 @@ def make_caches(toolchains: Mapping[str, Toolchain], caches: Path) -> None:
     for toolchain in toolchains.values():
         try:
             if toolchain.note and not toolchain.missing:
-                _say(f"Warming a compiler cache for {toolchain.code} in {caches} ...")
+                _say(f"Making what {toolchain.code} lacks in {caches} ...")
                 make_cache(toolchain, caches)
         except (Misconfigured, OSError) as error:
             _say(f"No cache for {toolchain.code}: {error}")

@@ -8,7 +8,7 @@ in the working directory, where it finds its input files.
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from sandboxes.java_names import java_names
 from schemas.languages import LANGUAGES
@@ -40,6 +40,8 @@ class Recipe:
     version: tuple[str, ...] = ("--version",)
     """Arguments that make the first tool print its version."""
     build: tuple[tuple[str, ...], ...] = ()
+    check: tuple[str, ...] = ()
+    """Reports type errors, where nothing else in the build does and it can be had; only on request."""
     run: tuple[str, ...]
     env: Mapping[str, str] = field(default_factory=dict)
     memory_factor: float = 1.0
@@ -55,6 +57,10 @@ class Recipe:
     def file_name(self) -> str:
         """The source file's usual name."""
         return _FILE_NAMES[self.code]
+
+    def checked(self) -> "Recipe":
+        """Return the recipe with a build that reports type errors first, on stderr as compilers do."""
+        return replace(self, build=(("sh", "-c", 'exec "$0" "$@" >&2', *self.check), *self.build))
 
     def steps(self, code: str, program: str, args: Sequence[str] = ()) -> Steps:
         """Fill in the placeholders for `code`, kept in the folder `program`."""
@@ -114,6 +120,12 @@ RECIPES: tuple[Recipe, ...] = (
         code="ts",
         tools={"node": "nodejs", "esbuild": "esbuild"},
         # esbuild and not node's own type stripping, which only recent versions have and which refuses enums.
+        # As node sees a program: its own types and no browser's, a module even without an import.
+        check=(
+            *("tsc", "--noEmit", "--pretty", "false", "--target", "esnext", "--lib", "esnext"),
+            *("--module", "esnext", "--moduleResolution", "bundler", "--moduleDetection", "force"),
+            *("--types", "node", "--skipLibCheck", "{source}"),
+        ),
         build=(("esbuild", "{source}", "--log-level=error", "--sourcemap", "--outfile={program}/main.js"),),
         run=("node", "--enable-source-maps", "{program}/main.js"),
         image="LANG_IMAGE_TS",

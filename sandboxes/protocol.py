@@ -39,6 +39,8 @@ class SandboxSpec:
     network: bool = False
     code: str = ""
     """The program, where it is known already: a hint which of several warm kinds suits it."""
+    check_types: bool = False
+    """The build reports type errors, for a language that runs without a look at them (`Recipe.check`)."""
 
 
 @dataclass(frozen=True, slots=True)

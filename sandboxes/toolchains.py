@@ -89,9 +89,13 @@ def candidates(tool: str, folders: Sequence[str]) -> Iterator[Path]:
 
 
 def with_paths(recipe: Recipe, paths: Mapping[str, str]) -> Recipe:
-    """Return `recipe` with the tools that begin its command lines replaced by `paths`."""
+    """Return `recipe` with the tools that begin its command lines replaced by `paths`.
+
+    No host has what checks types by itself; where set-up installed it, `warm_caches` puts it in again.
+    """
     return replace(
         recipe,
+        check=(),
         build=tuple((paths.get(command[0], command[0]), *command[1:]) for command in recipe.build),
         run=(paths.get(recipe.run[0], recipe.run[0]), *recipe.run[1:]),
     )

@@ -61,6 +61,8 @@ class RunCode(Command, frozen=True, kw_only=True, tag="run_code", omit_defaults=
     reply_to: str | None = None
     """One more stream that gets the `finished`."""
     keep_files: bool = True
+    check_types: bool = False
+    """TypeScript: report type errors and run nothing if there are any, instead of running all the same."""
     webhook: str | None = None
     trace: dict[str, str] = {}
 

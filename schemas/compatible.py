@@ -29,6 +29,8 @@ class CompatibleRun(msgspec.Struct, frozen=True, kw_only=True):
     args: list[str] | str | None = None
     files: list[CompatibleFile] | None = None
     timeout: float | None = None
+    check_types: bool = False
+    """Ours, as in `RunCode`."""
     session_id: str | None = None
     """Of an earlier run. Every run is a session of its own; that of somebody else is refused all the same."""
 

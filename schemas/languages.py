@@ -30,6 +30,9 @@ LANGUAGES: tuple[Language, ...] = (
 
 LANGUAGE_CODES: tuple[str, ...] = tuple(language.code for language in LANGUAGES)
 
+CHECKED_ON_REQUEST = ("ts",)
+"""Those that run without a look at types, and can have one (`RunCode.check_types`)."""
+
 _BY_SPELLING: dict[str, Language] = {
     spelling: language
     for language in LANGUAGES

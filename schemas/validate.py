@@ -12,7 +12,7 @@ import msgspec
 from schemas.commands import RunCode
 from schemas.files import InputFile, file_name_fault
 from schemas.ids import EXECUTION_ID_RULE, is_execution_id, is_opaque_id
-from schemas.languages import LANGUAGE_CODES, find_language
+from schemas.languages import CHECKED_ON_REQUEST, LANGUAGE_CODES, find_language
 from schemas.limits import Limits
 
 
@@ -85,13 +85,18 @@ def _identity(command: RunCode) -> Iterator[Violation]:
 
 
 def _program(command: RunCode, bounds: Bounds) -> Iterator[Violation]:
-    if find_language(command.language) is None:
+    language = find_language(command.language)
+    if language is None:
         known = ", ".join(LANGUAGE_CODES)
         yield Violation(
             field="language",
             message=f"Unknown language {command.language[:40]!r}; known are: {known}.",
             limit=list(LANGUAGE_CODES),
         )
+    elif command.check_types and language.code not in CHECKED_ON_REQUEST:
+        known = ", ".join(CHECKED_ON_REQUEST)
+        message = f"check_types is an option of these languages only: {known}."
+        yield Violation(field="check_types", message=message, limit=list(CHECKED_ON_REQUEST))
     if not command.code.strip():
         yield Violation(field="code", message="code must not be empty.")
     if "\0" in command.code:

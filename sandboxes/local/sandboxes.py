@@ -5,6 +5,7 @@ import itertools
 import os
 from collections.abc import Callable, Mapping
 from contextlib import suppress
+from dataclasses import replace
 
 import msgspec
 
@@ -98,6 +99,7 @@ class LocalSandboxes:
         if toolchain is None or toolchain.missing:
             why = toolchain.missing if toolchain else "it is not in the table of languages."
             raise LanguageMissing(f"{spec.language} does not run here: {why}")
+        toolchain = _checking(toolchain) if spec.check_types else toolchain
         uid = self._next_uid()
         limits = _with_factor(spec.limits, toolchain.recipe.memory_factor)
         if parts := await self._take_warm(spec, limits):
@@ -111,7 +113,7 @@ class LocalSandboxes:
         return await self._assemble(guest, grouping, toolchain, limits, uid)
 
     async def _take_warm(self, spec: SandboxSpec, limits: SandboxLimits) -> Parts | None:
-        if spec.network:
+        if spec.network or spec.check_types:
             return None
         if spec.language != "py":
             return await self._take_prestarted(spec.language, limits)
@@ -211,6 +213,15 @@ class LocalSandboxes:
         if os.getuid() != 0:
             return None
         return self._config.uid_first + next(self._turn) % self._config.uids
+
+
+def _checking(toolchain: Toolchain) -> Toolchain:
+    """Return `toolchain` with a build that checks types first. Raises `LanguageMissing` if it cannot."""
+    if not toolchain.recipe.check:
+        raise LanguageMissing(
+            f"check_types: nothing here checks types of {toolchain.code}; install it: `make languages`."
+        )
+    return replace(toolchain, recipe=toolchain.recipe.checked())
 
 
 def _make_group(host: Host, limits: SandboxLimits) -> Group | None:

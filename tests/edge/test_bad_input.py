@@ -113,6 +113,8 @@ WRONG: list[tuple[dict[str, Any], int, str]] = [
     ({"deadline": 7}, 422, "deadline"),
     ({"retry": "sometimes"}, 422, "retry"),
     ({"keep_files": "yes"}, 422, "keep_files"),
+    ({"check_types": "yes"}, 422, "check_types"),
+    ({"check_types": True}, 422, "check_types"),
     ({"tools": [{"name": ""}]}, 422, "tools[0].name"),
     ({"tools": [{"name": "a"}, {"name": "a"}]}, 422, "tools[1].name"),
     ({"tools": [{"name": str(number)} for number in range(3)]}, 422, "tools"),

@@ -89,6 +89,7 @@ EXAMPLES = {
         retry="always",
         reply_to="backend:done",
         keep_files=False,
+        check_types=True,
         webhook="https://example.org/hook",
         trace={"traceparent": "00-1-2-01"},
     ),
