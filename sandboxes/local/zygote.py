@@ -15,8 +15,7 @@ import msgspec
 from sandboxes.local.control import Ended, Hello, control_pair
 from sandboxes.local.launch import Inheritance
 from sandboxes.local.zygote_child import Child, ChildControl, ChildHandles, readable
-from sandboxes.local.zygote_code import BOOT
-from sandboxes.local.zygote_wall import ZygoteConfig, guest_config, wall_arguments
+from sandboxes.local.zygote_wall import ZygoteConfig, guest_config, raise_wall
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 _MESSAGE_BYTES_MAX = 4096
@@ -73,7 +72,7 @@ class Zygote:
         try:
             with theirs, Inheritance() as inheritance:
                 inheritance.keep(theirs.fileno())
-                process = _spawn(config, inheritance, theirs.fileno())
+                process = raise_wall(config, inheritance, theirs.fileno())
             ours.send(msgspec.json.encode(guest_config(config, modules)))
         except OSError as error:
             ours.close()
@@ -88,10 +87,7 @@ class Zygote:
         return not self.children and not self._making
 
     async def make(self, doors: Sequence[int] = ()) -> Child:
-        """Have a child made and wait until it is isolated. Raises as `start` does.
-
-        `doors`: of the control group that it joins first (`Group.doors`); they stay the caller's.
-        """
+        """Have a child made, in the group of these `doors`, and isolated. Raises as `start` does."""
         self._making += 1
         try:
             return await self._make(doors)
@@ -104,8 +100,8 @@ class Zygote:
         waiting = self._waiting[name] = self._loop.create_future()
         try:
             with theirs:
-                order = msgspec.json.encode({"make": name})
-                socket.send_fds(self._control, [order], [theirs.fileno(), *doors])
+                message = msgspec.json.encode({"make": name})
+                socket.send_fds(self._control, [message], [theirs.fileno(), *doors])
             self.made += 1
             async with asyncio.timeout(self._timeout_s):
                 handles = await waiting
@@ -260,23 +256,3 @@ def _settle(future: "asyncio.Future[Any] | None", result: object) -> None:
 def _close_all(handles: ChildHandles) -> None:
     os.close(handles.init_pidfd)
     os.close(handles.pidfd)
-
-
-def _spawn(config: ZygoteConfig, inheritance: Inheritance, control: int) -> subprocess.Popen[bytes]:
-    arguments = [
-        *wall_arguments(config, inheritance.give),
-        *(*config.command, "-c", BOOT, str(control)),
-    ]
-    # On the loop's own thread: --die-with-parent means the thread that started it.
-    return subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={},
-        cwd="/",
-        pass_fds=inheritance.fds,
-        user=config.uid,
-        group=config.uid,
-        extra_groups=None if config.uid is None else [],
-    )

@@ -1,6 +1,7 @@
 """What surrounds a zygote: its outer bubblewrap, and what it is told to give its children."""
 
 import base64
+import subprocess
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,7 +20,8 @@ from sandboxes.local.bubblewrap import (
     tools_of_the_host,
 )
 from sandboxes.local.idle import idle_program
-from sandboxes.local.zygote_code import PLACE, guest_zip
+from sandboxes.local.launch import Inheritance
+from sandboxes.local.zygote_code import BOOT, PLACE, guest_zip
 from sandboxes.seccomp import filter_bytes
 
 _INODES_MAX = 16_384
@@ -79,6 +81,27 @@ def wall_arguments(config: ZygoteConfig, give: Callable[[bytes], int]) -> list[s
 def _program_of_init(give: Callable[[bytes], int]) -> list[str]:
     program = idle_program()
     return ["--perms", "0555", "--file", str(give(program)), INIT_PLACE] if program else []
+
+
+def raise_wall(config: ZygoteConfig, inheritance: Inheritance, control: int) -> subprocess.Popen[bytes]:
+    """Start the outer bubblewrap and the zygote in it. Raises `OSError`."""
+    arguments = [
+        *wall_arguments(config, inheritance.give),
+        *(*config.command, "-c", BOOT, str(control)),
+    ]
+    # On the loop's own thread: --die-with-parent means the thread that started it.
+    return subprocess.Popen(
+        arguments,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        env={},
+        cwd="/",
+        pass_fds=inheritance.fds,
+        user=config.uid,
+        group=config.uid,
+        extra_groups=None if config.uid is None else [],
+    )
 
 
 def guest_config(config: ZygoteConfig, modules: Sequence[str]) -> dict[str, Any]:
