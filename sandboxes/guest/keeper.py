@@ -1,8 +1,9 @@
 """Pid 1 above a zygote and its children: makes pid namespaces ahead of need, and outlives the zygote.
 
 For each child to come it starts an init, pid 1 of a new namespace, which does nothing but be there. The
-zygote asks for one with a byte and gets two descriptors, the namespace and the init's pidfd. If the zygote
-dies the keeper says `crashed` to the service and goes on telling how the children, now its own, end.
+zygote asks for one with a byte and gets two descriptors, the namespace and the init's pidfd; a third where
+the init is to watch memory, the service's end of its leash (`watcher`). If the zygote dies the keeper says
+`crashed` to the service and goes on telling how the children, now its own, end.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ import os
 import select
 import signal
 import socket
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Sequence  # noqa: UP035  3.9
 
-from . import kernel
+from . import kernel, watcher
 
 _DESCRIPTORS_MAX = 4096
 INIT_PLACE = "/init"
@@ -27,15 +28,19 @@ class Init(NamedTuple):
     """Pid 1 of a namespace that is still empty."""
 
     pid: int
-    namespace: int
-    pidfd: int
+    fds: Sequence[int]
+    """The namespace, the init's pidfd and, if it has one, its leash."""
 
 
 class Keeper:
     """One loop over the zygote's requests and all deaths below."""
 
-    def __init__(self, control: socket.socket, requests: socket.socket, zygote: int) -> None:
+    def __init__(
+        self, control: socket.socket, requests: socket.socket, zygote: int, watched: Sequence[str]
+    ) -> None:
+        """`watched`: folders in memory that an init is to watch, with all else; none if it need not."""
         self._control = control
+        self._watched = watched
         self._requests = requests
         self._zygote = zygote
         self._own_namespace = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
@@ -55,7 +60,7 @@ class Keeper:
             if self._requests.fileno() in ready:
                 if not self._requests.recv(1):
                     poller.unregister(self._requests)  # the zygote is gone, and nobody will ask again
-                    kill(spare.pidfd)
+                    kill(spare.fds[1])
                     continue
                 self._hand_over(spare)
                 spare = self._make_init()
@@ -71,17 +76,17 @@ class Keeper:
 
     def _hand_over(self, init: Init) -> None:
         with contextlib.suppress(BrokenPipeError, ConnectionResetError):
-            socket.send_fds(self._requests, [b"i"], [init.namespace, init.pidfd])
-        os.close(init.namespace)
-        os.close(init.pidfd)
+            socket.send_fds(self._requests, [b"i"], init.fds)
+        for fd in init.fds:
+            os.close(fd)
 
     def _make_init(self) -> Init:
         kernel.setns(self._own_namespace, kernel.CLONE_NEWPID)  # come back from the last one's
         kernel.unshare(kernel.CLONE_NEWPID)
-        pid = _start_init()
+        pid, leash = _start_watcher(self._watched) if self._watched else (_start_init(), [])
         self._inits.add(pid)
         namespace = os.open("/proc/self/ns/pid_for_children", os.O_RDONLY | os.O_CLOEXEC)
-        return Init(pid, namespace, os.pidfd_open(pid))
+        return Init(pid, [namespace, os.pidfd_open(pid), *leash])
 
 
 def _start_init() -> int:
@@ -97,6 +102,17 @@ def _start_init() -> int:
         if pid == 0:
             _be_init()
         return pid
+
+
+def _start_watcher(folders: Sequence[str]) -> tuple[int, list[int]]:
+    """Start a pid 1 that watches memory; return it and its leash."""
+    theirs, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with ours:
+        pid = os.fork()
+        if pid == 0:
+            theirs.close()
+            watcher.watch(ours, folders)
+    return pid, [theirs.detach()]
 
 
 def _be_init() -> None:

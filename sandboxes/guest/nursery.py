@@ -71,7 +71,7 @@ class Nursery:
             os.close(fd)
 
     def _fork(self, name: int, handles: isolation.Handles) -> None:
-        namespace, init = self._ask_for_init()
+        namespace, init, *leash = self._ask_for_init()
         kernel.setns(namespace, kernel.CLONE_NEWPID)
         os.close(namespace)
         pid = os.fork()
@@ -79,12 +79,13 @@ class Nursery:
             self._become_child(handles)
         self._inits[pid] = init
         pidfd = os.pidfd_open(pid)
-        say(self._control, {"made": name, "pid": pid}, (init, pidfd))
-        os.close(pidfd)
+        say(self._control, {"made": name, "pid": pid}, (init, pidfd, *leash))
+        for fd in (pidfd, *leash):
+            os.close(fd)
 
     def _ask_for_init(self) -> list[int]:
         self._keeper.send(b"?")
-        answer, fds, _, _ = socket.recv_fds(self._keeper, 1, 2, socket.MSG_CMSG_CLOEXEC)
+        answer, fds, _, _ = socket.recv_fds(self._keeper, 1, 3, socket.MSG_CMSG_CLOEXEC)
         if not answer:
             os._exit(0)  # the keeper is gone, and so are we in a moment
         return fds

@@ -31,13 +31,13 @@ def main(control_fd: int) -> None:
     config = json.loads(control.recv(_MESSAGE_BYTES_MAX))
     with contextlib.suppress(OSError):
         isolation.write("/proc/self/oom_score_adj", _OOM_SCORE)  # we go before the service does
-    keeper = _fork_below_a_keeper(control)
+    keeper = _fork_below_a_keeper(control, config["watched"])
     from .nursery import Nursery  # only now: what is imported before is in every init as well
 
     Nursery(control, keeper, config).serve()
 
 
-def _fork_below_a_keeper(control: socket.socket) -> socket.socket:
+def _fork_below_a_keeper(control: socket.socket, watched: list[str]) -> socket.socket:
     """Fork twice, into a pid namespace of our own; return in the zygote, with its way to ask the keeper."""
     kernel.unshare(kernel.CLONE_NEWPID)
     if keeper := os.fork():
@@ -49,6 +49,6 @@ def _fork_below_a_keeper(control: socket.socket) -> socket.socket:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if zygote := os.fork():
         ours.close()
-        Keeper(control, theirs, zygote).serve()
+        Keeper(control, theirs, zygote, watched).serve()
     theirs.close()
     return ours

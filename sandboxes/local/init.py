@@ -13,7 +13,7 @@ is left in this pid namespace.
 """
 
 # json, ctypes, signal, typing and pathlib each take longer to import than all of this takes to run
-# ruff: noqa: PTH115, PTH116, PTH123, PTH208, SIM105, S108, S302, S606
+# ruff: noqa: PTH123, SIM105, S108, S302, S606
 
 import _socket
 import marshal
@@ -26,6 +26,9 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
     from typing import Any, NoReturn
+
+    # its text stands before ours when we are compiled (`launch.compile_init`)
+    from sandboxes.guest.memory_watch import LOOK_MS, MemoryWatch, kill_all, processes
 else:
     import _signal as signal
 
@@ -37,8 +40,6 @@ except ImportError:  # a minimal Python; the system-call filter and Yama are lef
     PRCTL = 0
 
 PR_SET_DUMPABLE = 4
-LOOK_MS = 20
-LOOKS_PER_SEARCH = 10
 
 
 def main(control_fd: int, data_folder: str, program_folder: str) -> None:
@@ -48,7 +49,8 @@ def main(control_fd: int, data_folder: str, program_folder: str) -> None:
     os.umask(0o022)
     say_hello(control, [data_folder, program_folder])
     hide_memory(True)
-    Init(control, MemoryWatch([data_folder, program_folder, "/tmp", "/dev/shm"])).serve()
+    places = [data_folder, program_folder, "/tmp", "/dev/shm"]
+    Init(control, MemoryWatch(lambda: [os.statvfs(place) for place in places])).serve()
 
 
 def say_hello(control: _socket.socket, folders: list[str]) -> None:
@@ -231,14 +233,6 @@ def prefer_as_victim() -> None:
         pass
 
 
-def kill_all() -> None:
-    """Kill every process of this pid namespace but ourselves."""
-    try:
-        os.kill(-1, signal.SIGKILL)
-    except ProcessLookupError:
-        pass
-
-
 def bury_all() -> None:
     """Kill and reap until nothing is left, however fast they fork."""
     while True:
@@ -249,78 +243,6 @@ def bury_all() -> None:
             return
         if not pid:
             select.select([], [], [], 0.001)
-
-
-class MemoryWatch:
-    """Without control groups: what all processes and files hold together, looked at now and then."""
-
-    def __init__(self, places: list[str]) -> None:
-        self.bytes_max = 0
-        self.peak = 0
-        self.is_over = False
-        self._places = places
-        self._looks = 0
-        self._unnamed = 0
-
-    def look(self) -> None:
-        """Kill everything once too much is held."""
-        self._looks += 1
-        if self._looks % LOOKS_PER_SEARCH == 0:
-            self._unnamed = bytes_in_memfds()
-        files = sum(bytes_in(place) for place in self._places) + self._unnamed
-        held = held_bytes(files, "status", "RssAnon:", "RssShmem:")
-        if held > self.bytes_max:
-            # shared pages were counted once for each process; now exactly
-            held = held_bytes(files, "smaps_rollup", "Pss_Anon:", "Pss_Shmem:")
-        self.peak = max(self.peak, held)
-        if held > self.bytes_max:
-            self.is_over = True
-            kill_all()
-
-
-def held_bytes(files: int, source: str, private: str, shared: str) -> int:
-    """Return what all processes hold beside pages of files on disk.
-
-    Shared pages are mostly those of files in memory, which are counted already.
-    """
-    anonymous = mapped = 0
-    for pid in processes():
-        try:
-            with open(f"/proc/{pid}/{source}") as file:
-                for line in file:
-                    if line.startswith(private):
-                        anonymous += int(line.split()[1]) * 1024
-                    elif line.startswith(shared):
-                        mapped += int(line.split()[1]) * 1024
-        except OSError:
-            continue  # it is gone
-    return anonymous + max(mapped, files)
-
-
-def bytes_in_memfds() -> int:
-    """Return what files without a name hold in memory."""
-    sizes = {}
-    for pid in processes():
-        folder = f"/proc/{pid}/fd/"
-        try:
-            for fd in os.listdir(folder):
-                if os.readlink(folder + fd).startswith("/memfd:"):
-                    held = os.stat(folder + fd)
-                    sizes[held.st_ino] = held.st_blocks * 512
-        except OSError:
-            continue  # it is gone, or closed that
-    return sum(sizes.values())
-
-
-def bytes_in(place: str) -> int:
-    """Return what a tmpfs holds, counting a kilobyte for each inode."""
-    held = os.statvfs(place)
-    return (held.f_blocks - held.f_bfree) * held.f_frsize + (held.f_files - held.f_ffree) * 1024
-
-
-def processes() -> list[str]:
-    """Return the ids of all processes but ours."""
-    return [name for name in os.listdir("/proc") if name.isdigit() and name != "1"]
 
 
 if __name__ == "__main__":

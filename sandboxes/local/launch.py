@@ -9,6 +9,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from sandboxes.guest import memory_watch
 from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER, Wall, wall_arguments
 from sandboxes.local.control import Control, Hello, control_pair
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
@@ -16,6 +17,7 @@ from sandboxes.seccomp import filter_bytes
 
 _COMPLAINT_BYTES_MAX = 2000
 _OOM_SCORE_MIN = 100
+INIT = "init.py"
 BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
 
 _COMPILE = (
@@ -211,8 +213,12 @@ def _bound_oom_score(pid: int) -> None:
             Path(f"/proc/{pid}/oom_score_adj").write_text(str(_OOM_SCORE_MIN))
 
 
-def compile_init(python: str, name: str = "init.py") -> bytes:
-    """Return `init.py`, or a neighbour, compiled by the guest's Python, whose bytecode may differ."""
-    source = Path(__file__).with_name(name).read_bytes()
+def compile_init(python: str, name: str = INIT) -> bytes:
+    """Return `init.py` or a neighbour, compiled by the guest's Python, whose bytecode may differ.
+
+    The watch on memory is a part of `init.py` that warm children have too, so it has a file of its own.
+    """
+    own = Path(__file__).with_name(name).read_bytes()
+    source = Path(memory_watch.__file__).read_bytes() + own if name == INIT else own
     compiling = [python, "-I", "-S", "-c", _COMPILE]
     return subprocess.run(compiling, input=source, capture_output=True, check=True).stdout

@@ -10,7 +10,7 @@ from dataclasses import replace
 import msgspec
 
 from infra.errors import Misconfigured
-from sandboxes.local.cgroups import Group, Hierarchy, new_name, sweep
+from sandboxes.local.cgroups import Group, new_name, sweep
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Guest, Launcher, compile_init
 from sandboxes.local.orphans import end_orphans
@@ -70,7 +70,7 @@ class LocalSandboxes:
         self._host = await probe(launcher, uid, self._config)
         if self._host.hierarchy:
             await asyncio.to_thread(sweep, self._host.hierarchy)
-            await self._warm_up(self._host.hierarchy, python)
+        await self._warm_up(self._host, python)
         self._prestart(self._host)
 
     def _prestart(self, host: Host) -> None:
@@ -80,12 +80,11 @@ class LocalSandboxes:
         self._prestarted = PrestartedPool(starter, self._toolchains, sizes)
         self._prestarted.start(at_once=self._config.prestart_at_once)
 
-    async def _warm_up(self, hierarchy: Hierarchy, python: Toolchain) -> None:
+    async def _warm_up(self, host: Host, python: Toolchain) -> None:
         """Keep Pythons warm. Where that cannot be, each starts cold, and a note says so."""
-        host = self._standing()
-        if not (self._config.warm_plain and host.launcher.proc):
+        if not self._config.warm_plain or host.tier not in ("A", "B"):
             return
-        warm = WarmPython(self._config, host.launcher, hierarchy, python, self._next_uid())
+        warm = WarmPython(self._config, host.launcher, host.hierarchy, python, self._next_uid())
         try:
             await warm.start()
             self._warm = warm

@@ -1,4 +1,4 @@
-"""Warm Python for the local sandboxes: children of a zygote, each already in a control group of its own.
+"""Warm Python for the local sandboxes: children of a zygote, each in a control group if there are any.
 
 What a child costs is paid before anybody asks for it. The limits it was made with are a guess, those asked
 for last; a child whose guess was wrong is moved to another group when it is taken.
@@ -14,6 +14,7 @@ from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Launcher
 from sandboxes.local.zygote import Zygote
 from sandboxes.local.zygote_child import Child
+from sandboxes.local.zygote_leash import cpu_s_of
 from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
 from sandboxes.local.zygote_routing import Flavour, flavour_of
 from sandboxes.local.zygote_wall import ZygoteConfig
@@ -22,7 +23,7 @@ from sandboxes.toolchain import Toolchain
 from schemas.limits import SandboxLimits
 
 _PROCESSES_MAX = 32_768
-"""Of a child's user namespace, for good; its control group limits it lower."""
+"""Of a child's user namespace, for good; its control group, or its order, limits it lower."""
 
 
 _MAKING = GroupLimits(memory_bytes_max=32 * 1024 * 1024, pids_max=2, cpus=0.25)
@@ -34,17 +35,17 @@ class WarmGuest:
     """A child with the group it is in and the user who owns its files, as the host counts."""
 
     child: Child
-    group: Group
+    group: Group | None
     uid: int
     cpu_s_before: float
-    """What the group's account had of it when it was ready."""
+    """What the account had of it when it was ready."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Standing:
-    """The group of a child that waits."""
+    """The group of a child that waits, if there are groups."""
 
-    group: Group
+    group: Group | None
     limits: GroupLimits
     cpu_s: float
 
@@ -56,7 +57,7 @@ class WarmPython:
         self,
         config: LocalConfig,
         launcher: Launcher,
-        hierarchy: Hierarchy,
+        hierarchy: Hierarchy | None,
         python: Toolchain,
         uid: int | None,
     ) -> None:
@@ -69,6 +70,11 @@ class WarmPython:
     async def start(self) -> None:
         """Warm up. Raises `SandboxFailed` or `SandboxUnavailable`."""
         await self._pool.start()
+
+    @property
+    def grouped(self) -> bool:
+        """Whether control groups limit the children."""
+        return self._hierarchy is not None
 
     @property
     def ready(self) -> int:
@@ -86,7 +92,7 @@ class WarmPython:
         if _is_enough(limits):
             self._usual = limits
         at = self._groups.pop(child)
-        if at.limits == limits:
+        if at.group is None or at.limits == limits:
             return WarmGuest(child, at.group, self._uid, at.cpu_s)
         try:
             group = await asyncio.to_thread(self._move, child, at.group, limits)
@@ -99,7 +105,11 @@ class WarmPython:
         """Have a child made that is in a group with the usual limits from its beginning."""
         await self._sweep()
         limits = self._usual
-        group, doors = await asyncio.to_thread(self._open_group, limits)
+        if self._hierarchy is None:
+            child = await zygote.make()
+            self._groups[child] = _Standing(None, limits, cpu_s_of(child.pid))
+            return child
+        group, doors = await asyncio.to_thread(_open_group, self._hierarchy, limits)
         try:
             child = await zygote.make(doors)
         except BaseException:
@@ -119,18 +129,11 @@ class WarmPython:
     async def _sweep(self) -> None:
         """Remove the groups of children that ended unused."""
         for child in [child for child in self._groups if not child.is_alive]:
-            at = self._groups.pop(child)
-            await asyncio.to_thread(at.group.remove)
-
-    def _open_group(self, limits: GroupLimits) -> tuple[Group, list[int]]:
-        group = self._hierarchy.make(new_name(), limits)
-        try:
-            return group, group.doors()
-        except OSError:
-            group.remove()
-            raise
+            if group := self._groups.pop(child).group:
+                await asyncio.to_thread(group.remove)
 
     def _move(self, child: Child, before: Group, limits: GroupLimits) -> Group:
+        assert self._hierarchy, "it made the group before"
         group = self._hierarchy.make(new_name(), limits)
         try:
             group.join(child.pid)
@@ -140,6 +143,15 @@ class WarmPython:
         finally:
             before.remove()
         return group
+
+
+def _open_group(hierarchy: Hierarchy, limits: GroupLimits) -> tuple[Group, list[int]]:
+    group = hierarchy.make(new_name(), limits)
+    try:
+        return group, group.doors()
+    except OSError:
+        group.remove()
+        raise
 
 
 def _is_enough(limits: GroupLimits) -> bool:
@@ -167,6 +179,7 @@ def _pool_config(
         environment={"PATH": config.path, "HOME": "/tmp", "LANG": "C.UTF-8", **python.recipe.env},  # noqa: S108
         disk_bytes_max=config.disk_bytes_max,
         pids_max=_PROCESSES_MAX,
+        watch_memory=not warm.grouped,
         start_timeout_s=config.start_timeout_s,
     )
     ready: dict[Flavour, int] = {"plain": config.warm_plain}

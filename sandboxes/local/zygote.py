@@ -152,7 +152,7 @@ class Zygote:
             del self._controls[handles.pid]
             control.kill()
             control.close()
-            _close_all(handles)
+            handles.close()
             raise
         child = Child(handles, control, hello)
         child.on_close = lambda: self._forget(child, handles.pid)
@@ -181,7 +181,7 @@ class Zygote:
 
     def _read(self) -> None:
         try:
-            data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES_MAX, 2)
+            data, fds, _, _ = socket.recv_fds(self._control, _MESSAGE_BYTES_MAX, 3)
         except BlockingIOError:
             return
         except OSError:
@@ -198,7 +198,7 @@ class Zygote:
                 self.can_make = True
                 _settle(self._ready, None)
             case {"made": name, "pid": pid}:
-                self._hear_made(name, ChildHandles(pid, *fds))
+                self._hear_made(name, ChildHandles.of(pid, *fds))
             case {"refused": name, "error": error}:
                 _settle(self._waiting.get(name), SandboxFailed(f"The zygote can make no child: {error}."))
             case {"ended": pid}:
@@ -211,7 +211,7 @@ class Zygote:
             self._early[handles.pid] = None
             _settle(self._waiting[name], handles)
             return
-        _close_all(handles)  # nobody waits any more; its job socket is closed, so it ends
+        handles.close()  # nobody waits any more; its job socket is closed, so it ends
 
     def _hear_ended(self, pid: int, message: dict[str, Any]) -> None:
         ended = Ended(
@@ -251,8 +251,3 @@ def _settle(future: "asyncio.Future[Any] | None", result: object) -> None:
         future.exception()  # whoever still waits gets it; nobody else need be told
     else:
         future.set_result(result)
-
-
-def _close_all(handles: ChildHandles) -> None:
-    os.close(handles.init_pidfd)
-    os.close(handles.pidfd)

@@ -19,6 +19,7 @@ from typing import Any
 from sandboxes.guest.script import LAST_WORD
 from sandboxes.local.control import Control, Ended, Hello
 from sandboxes.local.state import BOOT_PLACE
+from sandboxes.local.zygote_leash import Leash, without_init
 from sandboxes.protocol import SandboxFailed
 
 _STATUS = re.compile("[0-9]{1,3}")
@@ -34,6 +35,20 @@ class ChildHandles:
     init_pidfd: int
     """Pid 1 of the child's pid namespace: its end is everybody's."""
     pidfd: int
+    leash: Leash | None
+    """To a pid 1 that watches memory."""
+
+    @classmethod
+    def of(cls, pid: int, init_pidfd: int, pidfd: int, leash: int = -1) -> "ChildHandles":
+        """Take what the zygote sent."""
+        return cls(pid, init_pidfd, pidfd, Leash(leash) if leash >= 0 else None)
+
+    def close(self) -> None:
+        """Let go of all."""
+        os.close(self.init_pidfd)
+        os.close(self.pidfd)
+        if self.leash:
+            self.leash.close()
 
 
 class Child:
@@ -73,8 +88,9 @@ class Child:
         self.kill()
         self.control.close()
         await self.reaped()
-        for fd in (self.data_fd, self.program_fd, self._handles.init_pidfd, self._handles.pidfd):
-            os.close(fd)
+        os.close(self.data_fd)
+        os.close(self.program_fd)
+        self._handles.close()
         self.on_close()
 
 
@@ -86,6 +102,7 @@ class ChildControl(Control):
         self._warm_command = tuple(warm_command)
         self._pidfd = handles.pidfd
         self._init_pidfd = handles.init_pidfd
+        self._leash = handles.leash
         self._program_fd = -1
         self._told: Ended | None = None
         self.is_over = False
@@ -103,6 +120,9 @@ class ChildControl(Control):
         head = len(self._warm_command)
         if len(argv) > head and tuple(argv[:head]) == self._warm_command:
             order = order | _script(*argv[head:])
+        if self._leash:
+            order = order | {"rlimits": without_init(order["rlimits"])}
+            await self._leash.watch(order["memory_watch_bytes"])
         return await super().start(order, fds)
 
     def kill(self) -> None:
@@ -112,7 +132,7 @@ class ChildControl(Control):
     def tell(self, ended: Ended) -> None:
         """Hear from the zygote how the process ended."""
         self.is_over = True
-        self._told = ended
+        self._told = ended = self._leash.account(ended) if self._leash else ended
         _kill(self._init_pidfd)  # what it left running; the zygote does so too, unless it crashed
         self._settle(ended)
 
@@ -120,8 +140,9 @@ class ChildControl(Control):
         """Take the exit status that a program has left, if it has, rather than wait for the kernel's word.
 
         A program may forge it, as it may choose its exit status anyway; whatever goes on running dies now.
+        Without a control group nobody would tell what it used, so there the kernel's word is awaited.
         """
-        status = _last_word(self._program_fd)
+        status = None if self._leash else _last_word(self._program_fd)
         if status is not None and not self.is_over:
             self.tell(Ended(status=status << 8, cpu_s=0.0, memory_bytes_peak=0, over_memory=False))
 

@@ -46,6 +46,8 @@ class ZygoteConfig:
     environment: Mapping[str, str] = field(default_factory=dict)
     disk_bytes_max: int
     pids_max: int
+    watch_memory: bool = False
+    """There are no control groups: pid 1 of each child watches what all hold (`guest/watcher.py`)."""
     start_timeout_s: float = 20.0
 
     @property
@@ -106,14 +108,15 @@ def raise_wall(config: ZygoteConfig, inheritance: Inheritance, control: int) -> 
 
 def guest_config(config: ZygoteConfig, modules: Sequence[str]) -> dict[str, Any]:
     """Return the first message to a zygote."""
-    folder = (config.disk_bytes_max, _INODES_MAX)
+    modes = {
+        DATA_FOLDER: "0755",
+        PROGRAM_FOLDER: "0755",
+        "/tmp": "1777",  # noqa: S108 - the sandbox's own
+        "/dev/shm": "1777",  # noqa: S108
+    }
     return {
-        "folders": [
-            (DATA_FOLDER, *folder, "0755"),
-            (PROGRAM_FOLDER, *folder, "0755"),
-            ("/tmp", *folder, "1777"),  # noqa: S108 - the sandbox's own
-            ("/dev/shm", *folder, "1777"),  # noqa: S108
-        ],
+        "folders": [(path, config.disk_bytes_max, _INODES_MAX, mode) for path, mode in modes.items()],
+        "watched": list(modes) if config.watch_memory else [],
         "pids_max": config.pids_max,
         "seccomp": base64.b64encode(filter_bytes(network=True)).decode(),
         "modules": list(modules),

@@ -29,7 +29,7 @@ def find_in(found: dict[int, dict[str, Toolchain]]) -> Callable[[int], dict[str,
     return find
 
 
-@pytest.fixture(params=["tier-A", "warm", "tier-B", "tier-D"])
+@pytest.fixture(params=["tier-A", "warm", "tier-B", "warm-B", "tier-D"])
 async def body(request: pytest.FixtureRequest, found: dict[int, dict[str, Toolchain]]) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, find_in(found))
     yield Body(request.param, sandboxes)

@@ -30,7 +30,7 @@ async def test_many_children_have_no_more_memory_than_one(body: Body, attack: At
         "print(sum(os.wait()[1] != 0 for _ in range(6)))\n"
     )
     result = await attack(code, timeout_s=20.0)
-    if body.name != "tier-B":
+    if body.is_grouped:
         assert int(result.stdout) >= 4, "two of them fit"
     else:
         assert result.exit.outcome == "out_of_memory"
@@ -47,6 +47,23 @@ async def test_files_without_a_name_count_as_memory(attack: Attack) -> None:
     result = await attack(code, timeout_s=10.0)
     assert result.stdout == b""
     assert result.exit.outcome == "out_of_memory"
+
+
+async def test_hiding_from_those_who_look_does_not_help(attack: Attack) -> None:
+    """A process may forbid others to look into it; how large it is can be seen all the same."""
+    code = (
+        "import ctypes, os, time\n"
+        "ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)\n"
+        "try: os.kill(1, 9)\n"
+        "except OSError: pass\n"
+        "try: os.kill(1, 19)\n"
+        "except OSError: pass\n"
+        "print('hidden', flush=True)\n"
+        "held = bytearray(1 << 30)\n"
+        "time.sleep(2); print('survived')"
+    )
+    result = await attack(code, timeout_s=10.0)
+    assert (result.exit.outcome, result.stdout) == ("out_of_memory", b"hidden\n")
 
 
 async def test_raising_ones_own_chance_to_survive_does_not_help(attack: Attack) -> None:

@@ -47,6 +47,11 @@ class Body:
     def is_real(self) -> bool:
         return self.name != "fake"
 
+    @property
+    def is_grouped(self) -> bool:
+        """Whether control groups limit it."""
+        return not self.name.endswith("B")
+
     def code(self, *steps: AnyStep) -> str:
         """Return a program that does these steps: a script for the fake, else Python."""
         return as_python(steps) if self.is_real else script(*steps)
@@ -149,20 +154,21 @@ def require(available: bool, reason: str) -> None:
 async def standing(name: str, toolchains: Find, **config: object) -> Sandboxes:
     """Start a body by name.
 
-    `tier-A`, `warm` (A with waiting children), `tier-B` (no cgroups), `tier-D` (a bubblewrap that fails,
-    whatever cgroups there are), `fake`.
+    `tier-A`, `warm` (A with waiting children), `tier-B` (no cgroups), `warm-B` (both), `tier-D` (a bubblewrap
+    that fails, whatever cgroups there are), `fake`.
     """
     if name == "tier-D":
         return await _standing_weak(toolchains, **config)
     if name == "fake":
         return FakeSandboxes()
     require(shutil.which("bwrap") is not None, "bubblewrap is not installed")
-    warm = {"warm_plain": 2 if name == "warm" else 0, "warm_heavy": 0}
-    local = LocalSandboxes(LocalConfig(**{"use_cgroups": name != "tier-B"} | warm | config), toolchains)
+    warm = {"warm_plain": 2 if name.startswith("warm") else 0, "warm_heavy": 0}
+    grouped = not name.endswith("B")
+    local = LocalSandboxes(LocalConfig(**{"use_cgroups": grouped} | warm | config), toolchains)
     await local.start()
-    if name != "tier-B" and local.info().tier != "A":
+    if grouped and local.info().tier != "A":
         require(False, f"this host gives no tier A: {local.info().notes}")
-    if name == "warm" and not any(language.warm for language in local.info().languages):
+    if name.startswith("warm") and not any(language.warm for language in local.info().languages):
         require(False, f"nothing is warm here: {local.info().notes}")
     return local
 

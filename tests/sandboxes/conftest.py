@@ -25,14 +25,14 @@ def toolchains(tmp_path_factory: pytest.TempPathFactory) -> Find:
     return find
 
 
-@pytest.fixture(params=["tier-A", "warm", "tier-B", "tier-D", "fake"])
+@pytest.fixture(params=["tier-A", "warm", "tier-B", "warm-B", "tier-D", "fake"])
 async def body(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, toolchains)
     yield Body(request.param, sandboxes)
     await sandboxes.close()
 
 
-@pytest.fixture(params=["tier-A", "warm", "tier-B"])
+@pytest.fixture(params=["tier-A", "warm", "tier-B", "warm-B"])
 async def local(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, toolchains)
     yield Body(request.param, sandboxes)

@@ -24,7 +24,8 @@ async def main(folder: str) -> None:
     sandboxes = LocalSandboxes(LocalConfig(), lambda uid: find_toolchains(uid, Path(folder)))
     await sandboxes.start()
     body = Body("tier-B", sandboxes)
-    told: dict[str, object] = {"uid": os.getuid(), "tier": sandboxes.info().tier}
+    warm = {language.code: language.warm for language in sandboxes.info().languages}
+    told: dict[str, object] = {"uid": os.getuid(), "tier": sandboxes.info().tier, "warm": warm["py"] > 0}
     for name, (language, code) in PROGRAMS.items():
         result = await body.run(code, language=language, files={"in.txt": b"given"}, timeout_s=2.0)
         files = {name: content.decode() for name, content in result.files.items()}

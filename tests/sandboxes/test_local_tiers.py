@@ -53,7 +53,7 @@ def test_an_ordinary_user_has_all_of_tier_b() -> None:
     )
     assert done.returncode == 0, done.stderr[-2000:]
     told = json.loads(done.stdout)
-    assert (told["uid"], told["tier"]) == (NOBODY, "B")
+    assert (told["uid"], told["tier"], told["warm"]) == (NOBODY, "B", True)
     assert told["hello"] == ["exited", 0, "given\n", {"out.txt": "made"}]
     assert told["hog"][0] == "out_of_memory"
     assert told["sleeper"][:3] == ["timed_out", None, "x\n"]
