@@ -46,7 +46,7 @@ def test_the_three_ways_in_work_as_they_are_shown(run: Callable[..., str]) -> No
     assert "".join(event["data"] for event in data if event["type"] == "output") == "line 1\nline 2\nline 3\n"
     assert data[-1]["type"] == "finished"
 
-    published = run(sys.executable, "examples/publish.py").splitlines()
+    published = run(sys.executable, "examples/streams/publish.py").splitlines()
     assert published[0] == "1 queued"
     assert published[-1].endswith("finished exited")
     assert "line 2" in "\n".join(published)

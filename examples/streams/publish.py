@@ -1,6 +1,6 @@
-"""Publish straight onto the stream and read the log: no HTTP, nothing of Millrace, a plain Redis client.
+"""Publish a job straight onto the stream and read its log: no HTTP, nothing of Millrace, a bare Redis client.
 
-REDIS_URL=unix:///home/me/.local/share/millrace/broker/broker.sock python examples/publish.py
+REDIS_URL=unix:///home/me/.local/share/millrace/broker/broker.sock python examples/streams/publish.py
 """
 
 import json
