@@ -27,6 +27,8 @@ from edge.metrics import CountRequests, Metrics
 from edge.openapi import openapi_document
 from edge.pages import ASSETS, HTTP_PAGE, STREAMS_PAGE, Pages
 from edge.paths import Paths
+from edge.queue import Queue
+from edge.queue_metrics import QueueMetrics
 from edge.request_id import RequestId
 from edge.sessions import SessionRoutes
 from edge.states import StateRoutes
@@ -99,7 +101,9 @@ def _routes(
     closing: asyncio.Event,
     now: Callable[[], datetime],
 ) -> list[BaseRoute]:
-    back_pressure = BackPressure(publisher, config.waiting_max)
+    queue = Queue(publisher)
+    metrics.include(QueueMetrics(queue, config.health_timeout_s))
+    back_pressure = BackPressure(queue, config.waiting_max, config.tenant_waiting_max)
     compatible = Compatible(config, publisher, back_pressure, stores.files, stores.sessions, now)
     executions = Executions(config, publisher, back_pressure, stores.files, stores.sessions, closing)
     sessions = SessionRoutes(publisher, stores.sessions)

@@ -51,7 +51,7 @@ class Compatible:
         asked = await self._command(request)
         command = asked.command
         assert command.id is not None, "compatible_command names every command"
-        await self._back_pressure.admit()
+        await self._back_pressure.admit(command.tenant)
         transcript = Transcript(self._config.output_bytes_max)
         async with self._publisher.follow(command.id) as batches:
             await self._publisher.submit(command, digest_of(command))

@@ -42,6 +42,8 @@ class EdgeConfig:
     """What becomes of a synchronous run whose client went away."""
     waiting_max: int = 10_000
     """Requests that may wait for a handler before new ones are told to come back."""
+    tenant_waiting_max: int = 5_000
+    """Of one tenant."""
     comment_every_s: float = 15.0
     """How often a silent SSE stream shows that it lives."""
     health_timeout_s: float = 5.0

@@ -98,7 +98,7 @@ class Executions:
         body = await read_body(request, self._config.body_timeout_s)
         command = native_command(request, body, tenant_of(request), self._config.bounds)
         command = await resolve_references(self._files, command, refused_as=422)
-        await self._back_pressure.admit()
+        await self._back_pressure.admit(command.tenant)
         if command.session_id is not None:
             await granted(self._sessions.use(command.tenant, command.session_id))
         return command

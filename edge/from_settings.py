@@ -31,6 +31,7 @@ def config_of(settings: Settings) -> EdgeConfig:
         sync_wait_s_max=settings.millrace_sync_wait_seconds_max,
         when_client_leaves=settings.millrace_sync_disconnect,
         waiting_max=settings.millrace_queue_max,
+        tenant_waiting_max=settings.millrace_tenant_queue_max,
         health_timeout_s=float(settings.health_check_timeout),
         access_logs=settings.enable_access_logs,
         security_logs=settings.enable_security_logs,

@@ -17,6 +17,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from edge.queue_metrics import QueueMetrics
+
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 
 
@@ -46,8 +48,17 @@ class Metrics:
             registry=self._registry,
         )
 
+        self._queue: QueueMetrics | None = None
+
+    def include(self, queue: QueueMetrics) -> None:
+        """Tell of the queue as well."""
+        self._queue = queue
+        self._registry.register(queue)
+
     async def show(self, _request: Request) -> Response:
         """GET /metrics: everything counted so far."""
+        if self._queue is not None:
+            await self._queue.refresh()
         return Response(generate_latest(self._registry), headers={"content-type": CONTENT_TYPE_LATEST})
 
 

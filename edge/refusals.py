@@ -34,10 +34,18 @@ def refuse(status: int, error: str, message: str, field: str | None = None) -> R
     return Refusal(status, ErrorBody(error=error, message=message, field=field))
 
 
-def try_later(status: int, error: str, message: str, retry_after_s: float) -> Refusal:
+def try_later(
+    status: int,
+    error: str,
+    message: str,
+    retry_after_s: float,
+    *,
+    field: str | None = None,
+    limit: int | None = None,
+) -> Refusal:
     """Return a refusal that says when to come back: in whole seconds, at least one."""
     seconds = max(1, math.ceil(retry_after_s))
-    body = ErrorBody(error=error, message=message, retry_after_seconds=seconds)
+    body = ErrorBody(error=error, message=message, field=field, limit=limit, retry_after_seconds=seconds)
     return Refusal(status, body, {"retry-after": str(seconds)})
 
 

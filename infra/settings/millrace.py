@@ -92,6 +92,12 @@ class Delivery:
         at_least=1,
         at_most=10_000_000,
     )
+    millrace_tenant_queue_max: int = setting(
+        5_000,
+        "Executions of one tenant that may wait; beyond that its new ones get 429 with Retry-After.",
+        at_least=1,
+        at_most=10_000_000,
+    )
 
 
 @group

@@ -10,7 +10,7 @@
 
 local BATCH_EVERY = 8
 local STEP = 1 / 64
-local SORT_MAX = 512
+local SORT_MAX = 256
 local SORT_BYTES_MAX = 4 * 1024 * 1024
 local DECODE_BYTES_MAX = 1024 * 1024
 local SESSION_MS = 7 * 86400 * 1000  -- what is left here by an accident expires; nothing waits for so long

@@ -7,7 +7,6 @@ import pytest
 from structlog.testing import capture_logs
 
 from infra.errors import Unavailable
-from streams.depth import QueueDepth
 
 RUN = {"language": "py", "code": "x"}
 
@@ -86,44 +85,6 @@ async def test_a_broker_that_is_away_is_503_with_when_to_come_back(
     assert answer.status_code == 503
     assert (answer.headers["retry-after"], answer.json()["retry_after_seconds"]) == ("3", 3)
     assert answer.json()["error"] == "unavailable"
-
-
-async def test_more_waiting_than_allowed_is_503_until_the_queue_is_shorter(
-    make_house: Any, monkeypatch: Any
-) -> None:
-    """A burst between two looks at the queue is bounded as well."""
-    house = await make_house(waiting_max=2, handled=False)
-    statuses = [(await house.client.post("/executions", json=RUN)).status_code for _ in range(4)]
-    assert statuses == [202, 202, 503, 503]
-    refused = await house.client.post("/exec", json={"lang": "py", "code": "x"})
-    assert (refused.status_code, refused.json()["error"]) == (503, "queue_full")
-    assert int(refused.headers["retry-after"]) == refused.json()["retry_after_seconds"] == 5
-
-
-async def test_the_queue_is_looked_at_again_after_a_while() -> None:
-    """What was full is not full for ever, and not every request pays for a look."""
-    from edge.back_pressure import BackPressure
-    from edge.refusals import Refusal
-
-    class Queue:
-        looks, waiting = 0, 5
-
-        async def depth(self) -> QueueDepth:
-            self.looks += 1
-            return QueueDepth(self.waiting, 0)
-
-    queue = Queue()
-    seldom: Any = BackPressure(queue, waiting_max=10, look_every_s=1000)  # type: ignore[arg-type]
-    for _ in range(5):
-        await seldom.admit()
-    with pytest.raises(Refusal):
-        await seldom.admit()
-    assert queue.looks == 1
-    always: Any = BackPressure(queue, waiting_max=5, look_every_s=0)  # type: ignore[arg-type]
-    with pytest.raises(Refusal):
-        await always.admit()
-    queue.waiting = 0
-    await always.admit()
 
 
 async def test_browsers_are_answered_when_the_operator_allows_their_page(make_house: Any) -> None:
