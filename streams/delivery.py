@@ -10,9 +10,10 @@ Bodies of the transport share what is here, so that they cannot drift apart.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import msgspec
 import structlog
@@ -94,6 +95,16 @@ async def hear(on_control: OnControl, control: Control) -> None:
         await on_control(control)
     except Exception:
         log.exception("control_command_failed", entry=control.entry)
+
+
+async def to_its_end(write: Coroutine[Any, Any, None]) -> None:
+    """Run `write` so that a cancellation waits for its answer: what the broker has must be known."""
+    task = asyncio.create_task(write)
+    try:
+        await asyncio.shield(task)
+    except asyncio.CancelledError:
+        await asyncio.wait([task])
+        raise
 
 
 class Intake:

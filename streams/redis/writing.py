@@ -1,7 +1,6 @@
 """Writing the log of a leased execution: one round trip a batch, all or nothing, never twice."""
 
-import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from infra.errors import LeaseLost, Unavailable
 from schemas.events import Event, Finished, Started
 from schemas.ids import ExecutionId
 from schemas.wire import encode
-from streams.delivery import check_numbering, is_output, log, result_line
+from streams.delivery import check_numbering, is_output, log, result_line, to_its_end
 from streams.protocol import Lease, LogFull
 from streams.redis.link import Link
 from streams.redis.scripts import APPEND, FINISH, Argument, Script
@@ -31,13 +30,13 @@ class LogWriter:
         """Write `events`; see `Consumer.append`."""
         if events:
             check_numbering(events, lease.seq)
-            await _to_its_end(self._append(lease, events))
+            await to_its_end(self._append(lease, events))
 
     async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
         """Write the end; see `Consumer.finish`."""
         check_numbering(events, lease.seq)
         finished = msgspec.structs.replace(finished, seq=lease.seq + len(events) + 1)
-        await _to_its_end(self._finish(lease, events, finished))
+        await to_its_end(self._finish(lease, events, finished))
 
     async def _append(self, lease: Lease, events: Sequence[Event]) -> None:
         lines = [encode(event) for event in events]
@@ -105,13 +104,3 @@ class LogWriter:
         lease.seq = before + len(lines)
         await tell(link, answer[1], lease.execution_id, before + 1, lines)
         return answer
-
-
-async def _to_its_end(write: Coroutine[Any, Any, None]) -> None:
-    """Run `write` so that a cancellation waits for its answer: what the broker has must be known."""
-    task = asyncio.create_task(write)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.wait([task])
-        raise

@@ -1,24 +1,30 @@
 """The bodies that the contract is held to, behind one face for the tests.
 
 `world` is one broker of each kind in turn: memory, Valkey in one place and as a cluster, where a script
-reaches one slot only, and the oldest Redis we support behind sentinels. Some tests go over more.
+reaches one slot only, the oldest Redis we support behind sentinels, and NATS. Some tests go over more.
 """
 
 from collections.abc import AsyncIterator, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
+import nats
 import pytest
+from nats.aio.client import Client
+from nats.js.errors import NotFoundError
 
+from infra.nats import NatsConfig
 from infra.redis import RedisConfig, build_redis
 from schemas.results import Result
 from schemas.wire import decode_result
+from streams.jetstream import JetStreamTransport
 from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy, Transport
 from streams.redis import RedisTransport
-from streams.topology import Topology
-from tests.brokers import BrokerProcess
+from streams.topology import Subjects, Topology
+from tests.brokers import BrokerProcess, NatsProcess
 
 POLICY = DeliveryPolicy(lease_s=0.6)
 
@@ -118,6 +124,79 @@ class RedisWorld:
         await self.client.aclose()
 
 
+class NatsWorld:
+    """A NATS, of one server or several. Its own client does what outsiders do."""
+
+    def __init__(self, config: NatsConfig) -> None:
+        self.config = config
+        self.names = Subjects(config.prefix)
+        self._client: Client | None = None
+        self._made: list[JetStreamTransport] = []
+
+    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+        if not self._made:
+            await self.outsider()
+        self._made.append(JetStreamTransport(self.config, policy, name="test"))
+        await self._made[-1].start()
+        return self._made[-1]
+
+    async def outsider(self) -> Client:
+        """Return a plain client. Replies under this test's prefix are kept for it."""
+        if self._client is None:
+            self._client = await nats.connect(list(self.config.servers))
+            await self._client.jetstream().add_stream(
+                name=self.names.stream("REPLIES"), subjects=[f"{self.config.prefix}backend:answers"]
+            )
+        return self._client
+
+    async def publish(self, body: bytes) -> None:
+        client = await self.outsider()
+        await client.jetstream().publish(self.names.requests, body)
+
+    async def results(self) -> list[Result]:
+        return [decode_result(message.data) for message in await self.all("RESULTS", self.names.results)]
+
+    async def dead(self) -> list[dict[str, str]]:
+        letters = await self.all("DEAD", self.names.dead)
+        return [
+            {"data": letter.data.decode()}
+            | {
+                name.removeprefix("Millrace-").lower(): value
+                for name, value in (letter.headers or {}).items()
+                if name.startswith("Millrace-")
+            }
+            for letter in letters
+        ]
+
+    async def replies(self, stream: str) -> list[bytes]:
+        return [message.data for message in await self.all("REPLIES", stream)]
+
+    async def all(self, stream: str, subject: str) -> list[Any]:
+        """Return all messages of one subject."""
+        jetstream = (await self.outsider()).jetstream()
+        name, found, seq = self.names.stream(stream), [], 1
+        with suppress(NotFoundError):
+            while True:
+                message = await jetstream.get_msg(name, seq=seq, subject=subject, next=True)
+                found.append(message)
+                seq = (message.seq or 0) + 1
+        return found
+
+    async def flush(self) -> None:
+        jetstream = (await self.outsider()).jetstream()
+        for stream in await jetstream.streams_info():
+            if stream.config.name and stream.config.name.startswith(self.names.stream("")):
+                await jetstream.delete_stream(stream.config.name)
+
+    async def close(self) -> None:
+        for transport in self._made:
+            await transport.close()
+        if self._client is not None:
+            with suppress(nats.errors.Error):
+                await self.flush()
+            await self._client.close()
+
+
 @pytest.fixture(scope="session")
 def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
     """A cluster of one node, which is as strict about slots as one of many."""
@@ -129,7 +208,7 @@ def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
         server.close()
 
 
-BODIES = ("memory", "redis", "one-node cluster", "sentinel")
+BODIES = ("memory", "redis", "one-node cluster", "sentinel", "nats")
 """Those that the whole contract is held against."""
 FURTHER = ("standalone", "secure standalone", "cluster", "secure cluster", "secure sentinel")
 """Those of which tests marked `everywhere` are convinced besides: every arrangement, with and without TLS."""
@@ -160,8 +239,19 @@ def _make(request: pytest.FixtureRequest, prefix: str) -> World:
             return RedisWorld(replace(request.getfixturevalue("redis_server").config, prefix=prefix))
         case "one-node cluster":
             return RedisWorld(replace(request.getfixturevalue("redis_cluster").config, prefix=prefix))
+        case "nats":
+            config = request.getfixturevalue("nats_server").config
+            return NatsWorld(replace(config, prefix=prefix.replace(":", ".")))
         case name:
             return RedisWorld(request.getfixturevalue("arranged")(name).config(prefix))
+
+
+@pytest.fixture
+async def nats_world(nats_server: NatsProcess, redis_prefix: str) -> AsyncIterator[NatsWorld]:
+    """The shared NATS, seen from outside."""
+    world = NatsWorld(replace(nats_server.config, prefix=redis_prefix.replace(":", ".")))
+    yield world
+    await world.close()
 
 
 @pytest.fixture

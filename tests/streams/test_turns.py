@@ -14,7 +14,7 @@ from schemas.commands import CancelExecution, RunCode
 from schemas.wire import decode_event, decode_run_code, encode
 from streams.protocol import Begun, Delivery, Parked, Transport
 from streams.redis import turns
-from tests.streams.conftest import POLICY, MemoryWorld, RedisWorld, World
+from tests.streams.conftest import POLICY, MemoryWorld, NatsWorld, RedisWorld, World
 from tests.streams.helpers import (
     begin,
     command,
@@ -59,6 +59,8 @@ async def forget_requests(world: World) -> None:
     """Lose the requests stream, as by an operator's hand."""
     if isinstance(world, MemoryWorld):
         world.broker.entries.clear()
+    elif isinstance(world, NatsWorld):
+        await (await world.outsider()).jetstream().purge_stream(world.names.stream("REQUESTS"))
     else:
         assert isinstance(world, RedisWorld)
         await world.client.delete(world.names.requests)

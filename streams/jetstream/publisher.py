@@ -1,0 +1,99 @@
+"""The front doors' side of the JetStream transport."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import AbstractAsyncContextManager
+from dataclasses import replace
+from datetime import UTC, datetime
+
+from schemas.commands import ControlCommand, RunCode
+from schemas.ids import ExecutionId
+from schemas.wire import encode
+from streams.delivery import queued_event
+from streams.depth import QueueDepth
+from streams.jetstream.control import send_control
+from streams.jetstream.depth import measure_depth
+from streams.jetstream.following import Followers, read_log
+from streams.jetstream.link import Link
+from streams.jetstream.records import MARK, RECORD, Mark, Record, Standing, new_record
+from streams.jetstream.requests import publish
+from streams.jetstream.wire import ROLLUP, Conflict
+from streams.jetstream.writing import look_closely
+from streams.protocol import ExecutionRecord, LoggedEvent, Submission
+
+
+class JetStreamPublisher:
+    """Submits, sends, follows and looks things up."""
+
+    def __init__(self, link: Link) -> None:
+        self._link = link
+        self._followers = Followers(link)
+
+    async def submit(self, command: RunCode, digest: str) -> Submission:
+        assert command.id is not None, "an execution needs its id"
+        record = new_record(command, digest, datetime.now(UTC))
+        submission = await self._link.answer(lambda: admit(self._link, command, record))
+        for follower in self._followers.of(command.id):
+            follower.admitted(first=submission.result == "accepted")
+        if submission.result != "conflict" and submission.record.status == "queued":
+            requests, body = self._link.subjects.requests, encode(command)
+            await self._link.answer(lambda: publish(self._link, requests, body, record.nonce))
+        return submission
+
+    async def send(self, command: ControlCommand) -> None:
+        await send_control(self._link, command)
+
+    async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
+        standing = await self._link.answer(lambda: look_closely(self._link, execution_id))
+        return standing.tell(execution_id)
+
+    def follow(
+        self, execution_id: ExecutionId, after: int = 0
+    ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
+        return self._followers.follow(execution_id, after)
+
+    async def read(self, execution_id: ExecutionId, after: int = 0, count: int = 1000) -> list[LoggedEvent]:
+        return await self._link.answer(lambda: read_log(self._link, execution_id, after, count))
+
+    async def depth(self) -> QueueDepth:
+        return await self._link.answer(lambda: measure_depth(self._link))
+
+    async def ping(self) -> float:
+        # Two questions that only a leader answers: a connection alone is no broker.
+        started = time.perf_counter()
+        await self._link.answer(lambda: self._link.info("REQUESTS"))
+        await self._link.answer(lambda: self._link.info("LOG"))
+        return (time.perf_counter() - started) / 2
+
+
+async def admit(link: Link, command: RunCode, record: Record) -> Submission:
+    """Accept an execution once, or join the one that exists. Raises `Conflict` to look again."""
+    assert command.id is not None, "an execution needs its id"
+    try:
+        fence = await begin_log(link, command.id, record, fence=0)
+    except Conflict:
+        standing = await look_closely(link, command.id)
+    else:
+        standing = Standing(record=record, fence=fence, seq=1, nonces=frozenset({record.nonce}))
+    known = standing.record
+    if known is None:
+        # Only remains of a log whose record is past retention.
+        standing = replace(
+            standing, record=record, seq=1, fence=await begin_log(link, command.id, record, standing.fence)
+        )
+        known = record
+    told = standing.tell(command.id)
+    assert told is not None, "it has a record"
+    if known.nonce == record.nonce:
+        return Submission("accepted", told)
+    return Submission("joined" if known.digest == record.digest else "conflict", told)
+
+
+async def begin_log(link: Link, execution_id: ExecutionId, record: Record, fence: int) -> int:
+    """Write the first event of a log, which carries the record; return its place. Raises `Conflict`."""
+    queued = queued_event(execution_id, record.created)
+    mark = Mark(record.nonce, len(queued))
+    headers = {MARK: mark.encoded(), RECORD: record.encoded().decode(), ROLLUP: "sub"}
+    subjects = link.subjects
+    subject, both = subjects.log(execution_id), subjects.both(execution_id)
+    return await link.publish(subject, queued, headers, expected=fence, of=both)

@@ -1,0 +1,208 @@
+"""Taking messages from a durable consumer: as many as there is room for, and again at once when it falters.
+
+Every pull asks for as many messages as there are free places that were not asked for yet, so nothing is
+prefetched. The server sends a heartbeat while a pull waits; where that stops coming, its leader may be gone,
+and all is asked for anew. Should the old pulls be answered too, what there is no room for is given back.
+"""
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any, Protocol, cast
+
+import msgspec
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+from streams.jetstream.link import AWAY, Link
+from streams.jetstream.streams import NS
+from streams.jetstream.wire import CONSUMER_UNKNOWN, STATUS, Refused, Silent
+from streams.signal import Signal
+
+EXPIRES_S = 30.0
+HEARTBEAT_S = 1.0
+PENDING = "Nats-Pending-Messages"
+NOT_NOW = b'-NAK {"delay": 200000000}'
+_EPOCH = datetime.fromtimestamp(0, UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What the server says of a message it handed out, in the subject by which it is answered."""
+
+    tell: str
+    seq: int
+    deliveries: int
+    time: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Consuming:
+    """A durable consumer: whose stream, its name, and how it is to be."""
+
+    stream: str
+    name: str
+    config: dict[str, Any]
+
+
+class Taker(Protocol):
+    """Whoever wants the messages."""
+
+    draining: asyncio.Event
+    """Set when nothing more is wanted."""
+
+    @property
+    def changed(self) -> Signal:
+        """Notified when there is more room."""
+
+    @property
+    def room(self) -> int:
+        """How many messages may be taken now."""
+
+    async def take(self, message: Msg) -> None:
+        """Take one message; it is for the taker to acknowledge it."""
+
+    async def give_back(self, message: Msg) -> None:
+        """Return one that came after `draining`."""
+
+
+class Puller:
+    """Hands the messages of one consumer to `taker`, until cancelled or drained."""
+
+    def __init__(self, link: Link, consuming: Consuming, taker: Taker) -> None:
+        self._link = link
+        self._consuming = consuming
+        self._taker = taker
+        self._subscription: Subscription | None = None
+        self._inbox = ""
+        self._generation = -1
+        self._ensured = False
+        self._asked_for = 0
+        self._pulls = 0
+        self._heard_at = 0.0
+        self._failure: Exception | None = None
+
+    async def run(self) -> None:
+        """Pull for ever, whatever the broker does."""
+        backoff = self._link.backoff()
+        while True:
+            try:
+                await self._pull_on()
+                backoff.reset()
+            except (*AWAY, Refused) as error:
+                self._ensured = False
+                await self._link.mend(error)
+                await backoff.pause(error)
+
+    async def drain(self) -> None:
+        """Ask for nothing more, and give back what was on its way; `draining` is set by now."""
+        if self._subscription is not None:
+            with suppress(*AWAY):
+                async with asyncio.timeout(2.0):
+                    await cast("Any", self._subscription).drain()
+        self._subscription = None
+
+    async def _pull_on(self) -> None:
+        """Ask for what there is room for; wait until that may have changed. Raises when nobody answers."""
+        changed = self._taker.changed.ticket()
+        await self._subscribe()
+        if self._failure is not None:
+            raise self._failure
+        if (wanted := self._taker.room - self._asked_for) > 0:
+            await self._ask_for(wanted)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(HEARTBEAT_S):
+                await changed.wait()
+        silent_s = asyncio.get_running_loop().time() - self._heard_at
+        if self._asked_for and silent_s > 2.5 * HEARTBEAT_S:
+            raise Silent(f"no heartbeat of consumer {self._consuming.name} for {silent_s:.1f} s")
+
+    async def _subscribe(self) -> None:
+        client = await self._link.connected()
+        if not self._ensured or self._generation != self._link.generation:
+            await self._ensure()
+            self._ensured, self._asked_for, self._failure = True, 0, None
+        if self._generation != self._link.generation:
+            self._inbox, self._generation = client.new_inbox(), self._link.generation
+            self._subscription = await client.subscribe(
+                f"{self._inbox}.*", cb=self._hear, pending_bytes_limit=0
+            )
+
+    async def _ask_for(self, count: int) -> None:
+        stream = self._link.subjects.stream(self._consuming.stream)
+        question = {
+            "batch": count,
+            "expires": round(EXPIRES_S * NS),
+            "idle_heartbeat": round(HEARTBEAT_S * NS),
+        }
+        if self._asked_for == 0:
+            self._heard_at = asyncio.get_running_loop().time()
+        self._asked_for += count
+        self._pulls += 1
+        await self._link.send(
+            f"$JS.API.CONSUMER.MSG.NEXT.{stream}.{self._consuming.name}",
+            msgspec.json.encode(question),
+            reply=f"{self._inbox}.{self._pulls}",
+        )
+
+    async def _hear(self, message: Msg) -> None:
+        self._heard_at = asyncio.get_running_loop().time()
+        headers = message.headers or {}
+        if STATUS in headers and not message.reply:
+            self._note(headers)
+        else:
+            self._asked_for = max(0, self._asked_for - 1)
+            if self._taker.draining.is_set():
+                await self._taker.give_back(message)
+            elif self._taker.room <= 0:
+                await self._link.send(message.reply, NOT_NOW)
+            else:
+                await self._taker.take(message)
+
+    def _note(self, headers: dict[str, str]) -> None:
+        """Take in how a pull stands: it goes on (100), has expired (408), or failed."""
+        status = headers[STATUS]
+        if status == "100":
+            return
+        self._asked_for = max(0, self._asked_for - int(headers.get(PENDING, 0)))
+        if status != "408":
+            said = headers.get("Description", "")
+            self._failure = Silent(f"{status} {said}".strip())
+        self._taker.changed.notify()
+
+    async def _ensure(self) -> None:
+        """Make the consumer, or make it as it is to be."""
+        stream, name = self._link.subjects.stream(self._consuming.stream), self._consuming.name
+        config = {
+            "durable_name": name,
+            "ack_policy": "explicit",
+            "max_deliver": -1,
+            "max_ack_pending": -1,
+            "max_waiting": 16_384,
+            **self._consuming.config,
+        }
+        question = {"stream_name": stream, "config": config}
+        try:
+            present = (await self._link.api(f"CONSUMER.INFO.{stream}.{name}"))["config"]
+        except Refused as refused:
+            if refused.code != CONSUMER_UNKNOWN:
+                raise
+        else:
+            if all(present.get(key) == value for key, value in config.items()):
+                return
+        await self._link.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", question)
+
+    async def forget(self) -> None:
+        """Ask for nothing more; what was on its way is handed out again later."""
+        subscription, self._subscription = self._subscription, None
+        if subscription is not None and self._link.client is not None:
+            with suppress(*AWAY):
+                await subscription.unsubscribe()
+
+
+def handed(reply: str) -> Handed:
+    """Return what the subject to answer says; with a domain it has two tokens more."""
+    tokens = reply.split(".")
+    deliveries, seq, _, nanoseconds = tokens[4:8] if len(tokens) == 9 else tokens[6:10]
+    return Handed(reply, int(seq), int(deliveries), _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000))

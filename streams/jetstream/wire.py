@@ -1,0 +1,87 @@
+"""What goes over the wire to JetStream beside the words of `schemas/`: headers, answers, faults."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import msgspec
+from nats.aio.msg import Msg
+
+EXPECTED = "Nats-Expected-Last-Subject-Sequence"
+EXPECTED_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
+MESSAGE_ID = "Nats-Msg-Id"
+ROLLUP = "Nats-Rollup"
+TTL = "Nats-TTL"
+SEQUENCE = "Nats-Sequence"
+TIME = "Nats-Time-Stamp"
+STATUS = "Status"
+
+WRONG_LAST_SEQUENCE = 10071
+STREAM_UNKNOWN = 10059
+MESSAGE_UNKNOWN = 10037
+CONSUMER_UNKNOWN = 10014
+NO_RESPONDERS = "503"
+
+Headers = Mapping[str, str]
+
+
+class Refused(Exception):
+    """JetStream said no, by a code of its own."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} ({code})")
+        self.code = code
+
+
+class Conflict(Exception):
+    """Somebody else wrote since we looked: look again."""
+
+
+class Silent(Exception):
+    """No server answers for this stream now: it has no leader, it is not there, or JetStream is not."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """One message of a stream. `seq` is its place in the stream, not in a log."""
+
+    seq: int
+    subject: str
+    data: bytes
+    headers: Headers
+    time: datetime
+
+
+def stored(message: Msg) -> Stored:
+    """Return a message as a direct get, or a republishing stream, carries it."""
+    headers = message.headers or {}
+    subject = headers.get("Nats-Subject", message.subject)
+    return Stored(int(headers[SEQUENCE]), subject, message.data, headers, parse_time(headers[TIME]))
+
+
+def parse_time(text: str) -> datetime:
+    """Return the time that a server wrote: RFC 3339 with up to nine digits of a second."""
+    whole, _, rest = text.rstrip("Z").partition(".")
+    micro = int((rest or "0")[:6].ljust(6, "0"))
+    return datetime.fromisoformat(whole).replace(microsecond=micro, tzinfo=UTC)
+
+
+def is_unanswered(message: Msg) -> bool:
+    """Whether this is the server saying that nobody listens."""
+    return (message.headers or {}).get(STATUS) == NO_RESPONDERS
+
+
+def answer_of(message: Msg) -> Any:
+    """Return what the JetStream API or a publication was answered. Raises `Refused`, `Conflict`, `Silent`."""
+    if is_unanswered(message):
+        raise Silent("no server leads the stream")
+    answer = msgspec.json.decode(message.data)
+    error = answer.get("error")
+    if error is None:
+        return answer
+    if error.get("err_code") == WRONG_LAST_SEQUENCE:
+        raise Conflict(error.get("description", ""))
+    if error.get("code") == 503:
+        raise Silent(error.get("description", "JetStream is away"))
+    raise Refused(error.get("err_code", 0), error.get("description", "refused"))
