@@ -117,8 +117,8 @@ class NatsProcess:
         self._routes = routes
         self._folder = Path(tempfile.mkdtemp(prefix="millrace-nats-"))
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
-        self.cluster_port = _free_port() if not routes else 0
+        self.port = free_port()
+        self.cluster_port = free_port() if not routes else 0
         self.more = ""
         """Lines for the server's configuration, of the test's own."""
 
