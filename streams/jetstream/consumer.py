@@ -14,9 +14,10 @@ from schemas.commands import RunCode
 from schemas.events import Event, Finished
 from schemas.ids import TenantId
 from streams.delivery import DeadLetter, Intake, log
+from streams.jetstream.connection import AWAY
 from streams.jetstream.control import ControlReader, read_mail
 from streams.jetstream.dead_letters import bury
-from streams.jetstream.link import AWAY, Link
+from streams.jetstream.link import Link
 from streams.jetstream.publisher import begin_log
 from streams.jetstream.pulling import Puller
 from streams.jetstream.records import Record, Standing, new_record, nonce

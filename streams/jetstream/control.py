@@ -17,8 +17,9 @@ from schemas.commands import CancelExecution, ControlCommand, EndSession
 from schemas.ids import EXECUTION_ID_RULE, ExecutionId, is_execution_id
 from schemas.wire import WireFault, decode_control, encode
 from streams.delivery import DeadLetter, hear
+from streams.jetstream.connection import AWAY
 from streams.jetstream.dead_letters import bury
-from streams.jetstream.link import AWAY, Link
+from streams.jetstream.link import Link
 from streams.jetstream.pulling import Consuming, Puller, handed
 from streams.jetstream.streams import COMMANDS_MAX, NS
 from streams.jetstream.wire import MESSAGE_ID, Refused, Stored, stored

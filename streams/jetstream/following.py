@@ -15,7 +15,8 @@ from nats.aio.subscription import Subscription
 
 from schemas.ids import ExecutionId
 from streams.delivery import FINISHED
-from streams.jetstream.link import AWAY, Link
+from streams.jetstream.connection import AWAY
+from streams.jetstream.link import Link
 from streams.jetstream.records import seq_of
 from streams.jetstream.wire import Conflict, Refused, Stored, stored
 from streams.jetstream.writing import look_closely

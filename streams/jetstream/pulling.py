@@ -15,7 +15,8 @@ import msgspec
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
-from streams.jetstream.link import AWAY, Link
+from streams.jetstream.connection import AWAY
+from streams.jetstream.link import Link
 from streams.jetstream.streams import NS
 from streams.jetstream.wire import CONSUMER_UNKNOWN, STATUS, Refused, Silent
 from streams.signal import Signal

@@ -7,7 +7,8 @@ from datetime import UTC, datetime
 from nats.aio.msg import Msg
 
 from streams.delivery import Intake
-from streams.jetstream.link import AWAY, Link
+from streams.jetstream.connection import AWAY
+from streams.jetstream.link import Link
 from streams.jetstream.pulling import Consuming, handed
 from streams.jetstream.streams import NS
 from streams.jetstream.wire import MESSAGE_ID, Silent, is_unanswered
