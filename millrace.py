@@ -86,6 +86,14 @@ def handlers() -> None:
 
 
 @app.command()
+def pool() -> None:
+    """Run one pool process, which keeps pods ready for all handlers (MILLRACE_SANDBOX=kubernetes)."""
+    from commands.pool import main as run_pool  # noqa: PLC0415
+
+    run_pool(_settings_with_logs())
+
+
+@app.command()
 def run(  # noqa: PLR0913 - one parameter an option
     file: Annotated[Path, typer.Argument(help="The program; - reads it from standard input.")],
     *,

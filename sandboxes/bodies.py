@@ -1,17 +1,20 @@
 """Which body the operator wants, built from the settings: the one place that knows all of them."""
 
 import os
+import secrets
+import socket
 from collections.abc import Mapping
 from functools import partial
 
 from infra.cache_folder import cache_folder
-from infra.errors import Misconfigured
+from infra.connect import redis_config
+from infra.redis import build_redis
 from infra.settings import Settings
 from sandboxes.protocol import Sandboxes
 
 
 def build_sandboxes(settings: Settings) -> Sandboxes:
-    """Return the sandboxes that `MILLRACE_SANDBOX` names, not started. Raises `Misconfigured`.
+    """Return the sandboxes that `MILLRACE_SANDBOX` names, not started.
 
     Bodies are imported only when chosen: each brings libraries that the others do without.
     """
@@ -23,7 +26,7 @@ def build_sandboxes(settings: Settings) -> Sandboxes:
 
             return FakeSandboxes()
         case "kubernetes":
-            raise Misconfigured("MILLRACE_SANDBOX=kubernetes: pods are not built yet; use local")
+            return _kubernetes(settings)
 
 
 def _local(settings: Settings) -> Sandboxes:
@@ -37,6 +40,19 @@ def _local(settings: Settings) -> Sandboxes:
         prestart_at_once=False,
     )
     return LocalSandboxes(config, partial(find_toolchains, caches=cache_folder(os.environ)))
+
+
+def _kubernetes(settings: Settings) -> Sandboxes:
+    from sandboxes.kubernetes.api import KubernetesApi  # noqa: PLC0415
+    from sandboxes.kubernetes.claims import Claims  # noqa: PLC0415
+    from sandboxes.kubernetes.sandboxes import KubernetesSandboxes  # noqa: PLC0415
+    from sandboxes.pod_settings import kubernetes_config  # noqa: PLC0415
+
+    config, where = kubernetes_config(settings), redis_config(settings)
+    redis = build_redis(where)
+    claims = Claims(redis, where, settings.millrace_instance)
+    holder = f"{socket.gethostname()[:40]}-{secrets.token_hex(4)}".lower()
+    return KubernetesSandboxes(config, KubernetesApi(config.namespace), redis, claims, holder)
 
 
 def _prestarted(settings: Settings) -> Mapping[str, int]:

@@ -8,13 +8,17 @@ in the warm cache, and runs the program's.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from urllib.parse import quote
 
-from sandboxes.languages import Recipe
+from sandboxes.languages import Recipe, Steps
 from sandboxes.toolchain import Prestart, Toolchain
 
 GUEST = Path(__file__).with_name("guest")
 JAVA_WAITER = GUEST / "Waiter.java"
+ORDER_BYTES_MAX = 60_000
+"""Less than a fifo holds, so that writing never waits."""
 JAVA_WAITER_CLASS = "millrace.guest.Waiter"
 
 
@@ -60,3 +64,12 @@ def _r(run: Sequence[str]) -> Prestart:
 
 
 _HOW: Mapping[str, Callable[[Sequence[str]], Prestart]] = {"js": _node, "ts": _node, "php": _php, "r": _r}
+
+
+def order_text(steps: Steps, args: Sequence[str]) -> bytes:
+    """Return the order for a program with these steps and arguments."""
+    (build,) = steps.build or ((),)
+    main = steps.run[-len(args) - 1]
+    words = [*(("build", word) for word in build), ("main", main), *(("arg", word) for word in args)]
+    encode = partial(quote, safe="", errors="surrogatepass")
+    return "".join(f"{kind} {encode(word)}\n" for kind, word in words).encode()

@@ -8,7 +8,7 @@ import asyncio
 import json
 import os
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -100,7 +100,7 @@ class KubernetesApi:
             raise
         return True
 
-    async def watch(self, path: str, selector: str, since: str) -> AsyncIterator[Object]:
+    async def watch(self, path: str, selector: str, since: str) -> AsyncGenerator[Object, None]:
         """Yield watch events after the resource version `since`, until the server ends it.
 
         Raises `ApiError`: 410 where `since` is too old.

@@ -22,6 +22,8 @@ class PodConfig:
     """For each language code."""
     executor_port: int = 9090
     """Of the agent, on the pod's loopback."""
+    sidecar_port: int = 8080
+    """Of the sidecar, on the pod's address."""
     pull_policy: Literal["Always", "IfNotPresent", "Never"] = "Always"
     pull_secrets: Sequence[str] = ()
     cpu_limit: str = "1"

@@ -36,6 +36,9 @@ class Scene:
     idle_s_max: float
 
 
+LEFT_S_MAX = 120.0
+"""A claimed pod that is over is its handler's to delete for so long."""
+
 Use = Literal["starting", "ready", "register", "busy", "delete", "leave"]
 
 
@@ -81,7 +84,7 @@ def judge_pod(pod: PodState, state: str, scene: Scene) -> Verdict:
     if pod.is_deleting:
         return Verdict("leave")
     if holder := holder_of(state):
-        return Verdict("delete", "its handler died") if scene.gone(holder) else Verdict("busy")
+        return _judge_claimed(pod, holder, scene)
     if state == "spent":
         return Verdict("delete", "it was used")
     if pod.template != scene.templates.get(pod.language) or pod.secret_sha256 != scene.digest(pod.name):
@@ -89,6 +92,16 @@ def judge_pod(pod: PodState, state: str, scene: Scene) -> Verdict:
     if pod.is_over:
         return Verdict("delete", pod.trouble, is_failure=True)
     return _judge_life(pod, state, scene)
+
+
+def _judge_claimed(pod: PodState, holder: str, scene: Scene) -> Verdict:
+    """Decide about a pod that is, or was, somebody's."""
+    if scene.gone(holder):
+        return Verdict("delete", "its handler died")
+    over_s = (scene.now - pod.ready_changed_at).total_seconds() if pod.is_over else 0.0
+    return (
+        Verdict("delete", "it is over, and its handler left it") if over_s > LEFT_S_MAX else Verdict("busy")
+    )
 
 
 def _judge_life(pod: PodState, state: str, scene: Scene) -> Verdict:

@@ -11,7 +11,6 @@ from sandboxes.kubernetes.pod_names import (
     PORT_VARIABLE,
     PROGRAM_FOLDER,
     SECRET_VARIABLE,
-    SIDECAR_PORT,
     Identity,
     Manifest,
 )
@@ -77,7 +76,7 @@ def sidecar_container(recipe: Recipe, config: PodConfig, identity: Identity) -> 
     environment = {
         SECRET_VARIABLE: identity.secret_sha256,
         PORT_VARIABLE: str(config.executor_port),
-        "MILLRACE_SIDECAR_PORT": str(SIDECAR_PORT),
+        "MILLRACE_SIDECAR_PORT": str(config.sidecar_port),
         "K8S_EXECUTION_MODE": config.mode,
         **_runtime_ahead(recipe),
     }
@@ -87,7 +86,7 @@ def sidecar_container(recipe: Recipe, config: PodConfig, identity: Identity) -> 
         "imagePullPolicy": config.pull_policy,
         "command": ["/sidecar"],
         "env": _environment(environment),
-        "ports": [{"name": "sidecar", "containerPort": SIDECAR_PORT, "protocol": "TCP"}],
+        "ports": [{"name": "sidecar", "containerPort": config.sidecar_port, "protocol": "TCP"}],
         "readinessProbe": {
             "httpGet": {"path": "/readyz", "port": "sidecar"},
             "periodSeconds": 1,

@@ -9,7 +9,6 @@ Manifest = dict[str, Any]
 
 USER_ID = 65_532
 """User and group of every process in the pod."""
-SIDECAR_PORT = 8080
 DATA_FOLDER, PROGRAM_FOLDER, AGENT_FOLDER = "/mnt/data", "/program", "/millrace"
 
 INSTANCE_LABEL = "app.kubernetes.io/instance"

@@ -25,7 +25,7 @@ class PodState:
     holder: str
     """The handler a Job's pod works for."""
     address: str
-    """IP; empty until it has one."""
+    """Host and port of its sidecar; empty until it has an IP."""
     created_at: datetime
     is_ready: bool
     ready_changed_at: datetime
@@ -55,7 +55,7 @@ def pod_state(pod: Object) -> PodState:
         language=labels.get(LANGUAGE_LABEL, ""),
         template=labels.get(TEMPLATE_LABEL, ""),
         holder=labels.get(HOLDER_LABEL, ""),
-        address=status.get("podIP", ""),
+        address=_address(pod),
         created_at=parse_time(metadata["creationTimestamp"]),
         is_ready=ready.get("status") == "True" and not deleting and not ended,
         ready_changed_at=parse_time(ready.get("lastTransitionTime") or metadata["creationTimestamp"]),
@@ -76,9 +76,20 @@ def containers(status: dict[str, Any]) -> list[dict[str, Any]]:
     return [*(status.get("initContainerStatuses") or ()), *(status.get("containerStatuses") or ())]
 
 
+def _address(pod: Object) -> str:
+    ip, ports = pod.get("status", {}).get("podIP", ""), _sidecar(pod).get("ports") or ()
+    if not ip or not ports:
+        return ""
+    return f"[{ip}]:{ports[0]['containerPort']}" if ":" in ip else f"{ip}:{ports[0]['containerPort']}"
+
+
 def _secret_sha256(pod: Object) -> str:
-    sidecar: Object = next((c for c in pod["spec"]["containers"] if c["name"] == "sidecar"), {})
-    return next((e.get("value", "") for e in sidecar.get("env", ()) if e["name"] == SECRET_VARIABLE), "")
+    variables = _sidecar(pod).get("env") or ()
+    return next((each.get("value", "") for each in variables if each["name"] == SECRET_VARIABLE), "")
+
+
+def _sidecar(pod: Object) -> Object:
+    return next((each for each in pod["spec"]["containers"] if each["name"] == "sidecar"), {})
 
 
 def _ended(status: dict[str, Any]) -> str:

@@ -9,11 +9,8 @@ before the program comes.
 
 import asyncio
 import os
-from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
-from urllib.parse import quote
 
 from sandboxes.languages import Steps
 from sandboxes.local import files
@@ -21,13 +18,12 @@ from sandboxes.local.control import Ended
 from sandboxes.local.kernel import files_made_as, open_beneath
 from sandboxes.local.launch import Guest
 from sandboxes.local.pipes import Ends, Pipes
+from sandboxes.prestart import ORDER_BYTES_MAX, order_text
 from sandboxes.protocol import Program, SandboxFailed
 from schemas.events import Stage
 
 SCRIPTS = Path(__file__).parents[1] / "guest"
 _ORDER, _WORD = ".order", ".word"
-_ORDER_BYTES_MAX = 60_000
-"""Less than a fifo holds, so that writing never waits."""
 _WELL = Ended(status=0, cpu_s=0.0, memory_bytes_peak=0, over_memory=False)
 
 
@@ -81,7 +77,7 @@ class Prestarted:
         """
         self._text = order_text(steps, program.args)
         self._remove_fifos()
-        if not program.env and len(self._text) <= _ORDER_BYTES_MAX and self.is_alive:
+        if not program.env and len(self._text) <= ORDER_BYTES_MAX and self.is_alive:
             return True
         self.guest.control.kill()
         await asyncio.wait([self._ended])
@@ -153,12 +149,3 @@ class Prestarted:
                 future.set_result(ended.result())
             else:
                 future.set_exception(SandboxFailed("The runtime ended before it was ready."))
-
-
-def order_text(steps: Steps, args: Sequence[str]) -> bytes:
-    """Return the order for a program with these steps and arguments."""
-    (build,) = steps.build or ((),)
-    main = steps.run[-len(args) - 1]
-    words = [*(("build", word) for word in build), ("main", main), *(("arg", word) for word in args)]
-    encode = partial(quote, safe="", errors="surrogatepass")
-    return "".join(f"{kind} {encode(word)}\n" for kind, word in words).encode()
