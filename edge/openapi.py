@@ -23,6 +23,7 @@ from schemas.http import (
     StateView,
     ToolResultsBody,
 )
+from schemas.json_schema import schemas_for_components
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -110,7 +111,7 @@ def openapi_document(key_header: str) -> dict[str, Any]:
     used = {answer for operation in OPERATIONS for answer in operation.answers.values() if answer}
     used |= {operation.body for operation in OPERATIONS if operation.body} | {ErrorBody}
     structs = sorted(used, key=str)
-    found, components = msgspec.json.schema_components(structs, ref_template="#/components/schemas/{name}")
+    found, components = schemas_for_components(structs)
     schemas = dict(zip(structs, found, strict=True))
     paths: dict[str, dict[str, Any]] = {}
     for operation in OPERATIONS:

@@ -1,5 +1,7 @@
 """JSON Schema of every message, for publishers in any language. `docs/schemas/` holds what this makes."""
 
+from collections.abc import Iterable
+from inspect import cleandoc
 from typing import Any
 
 import msgspec
@@ -30,4 +32,24 @@ MESSAGES: dict[str, type[msgspec.Struct]] = {
 
 def schema_of(message: type[msgspec.Struct]) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of one message, nested types in `$defs`."""
-    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **msgspec.json.schema(message)}
+    schema = _tidy(msgspec.json.schema(message))
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema}
+
+
+def schemas_for_components(types: Iterable[Any]) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Return a schema of each, and what they refer to, for `#/components/schemas/` of a document."""
+    found, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
+    return _tidy(list(found)), _tidy(components)
+
+
+def _tidy(part: Any) -> Any:
+    """Take the indentation out of docstrings: Python keeps it up to 3.12, and Markdown takes it for code."""
+    match part:
+        case dict():
+            return {
+                key: cleandoc(value) if key == "description" and isinstance(value, str) else _tidy(value)
+                for key, value in part.items()
+            }
+        case list():
+            return [_tidy(value) for value in part]
+    return part

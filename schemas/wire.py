@@ -1,7 +1,8 @@
 """Reading and writing the wire: plain JSON, with faults named by field in a sentence for people."""
 
 import re
-from typing import TypeVar
+from collections.abc import Iterable
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +19,9 @@ _run_code: msgspec.json.Decoder[RunCode] = msgspec.json.Decoder(RunCode)
 _control: msgspec.json.Decoder[ControlCommand] = msgspec.json.Decoder(ControlCommand)
 _event: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _result: msgspec.json.Decoder[Result] = msgspec.json.Decoder(Result)
+_TOO_DEEP = "The body is nested too deeply."
+NESTING_MAX = 100
+"""Levels of objects and arrays, which only free-form values such as a tool's result can reach."""
 _FAULT = re.compile(r"(?P<what>.*?) - at `\$\.?(?P<field>[^`]*)`", re.DOTALL)
 
 
@@ -67,13 +71,36 @@ def find_id(data: bytes) -> str | None:
 
 def _decode(decoder: msgspec.json.Decoder[T], data: bytes) -> T:
     try:
-        return decoder.decode(data)
+        read = decoder.decode(data)
     except msgspec.ValidationError as error:
         raise _named(str(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError):
         raise WireFault("The body is not valid JSON in UTF-8.") from None
     except RecursionError:
-        raise WireFault("The body is nested too deeply.") from None
+        raise WireFault(_TOO_DEEP) from None
+    # Each level takes a bracket. How deep the decoder itself goes differs between versions of Python.
+    if data.count(b"{") + data.count(b"[") > NESTING_MAX and _is_deeper(read, NESTING_MAX):
+        raise WireFault(_TOO_DEEP)
+    return read
+
+
+def _is_deeper(whole: Any, levels: int) -> bool:
+    """Whether anything lies more than `levels` below `whole`; looked for without recursion."""
+    layer = [whole]
+    for _ in range(levels + 1):
+        layer = [inner for outer in layer for inner in _within(outer)]
+    return bool(layer)
+
+
+def _within(outer: Any) -> Iterable[Any]:
+    match outer:
+        case dict():
+            return outer.values()
+        case list():
+            return outer
+        case msgspec.Struct():
+            return [getattr(outer, name) for name in outer.__struct_fields__]
+    return ()
 
 
 def _named(text: str) -> WireFault:

@@ -8,12 +8,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-import msgspec
-
 from infra.version import VERSION
 from schemas.commands import RunCode
 from schemas.ids import ExecutionId
-from schemas.json_schema import MESSAGES
+from schemas.json_schema import MESSAGES, schemas_for_components
 
 Carrier = Literal["redis", "nats"]
 
@@ -181,9 +179,7 @@ def _messages(carrier: Carrier) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return the messages of all channels by name, and the schemas they refer to."""
     named = {name: None for channel in _CHANNELS for name in channel.messages}
     structs = {name: MESSAGES[name] for name in named if name in MESSAGES}
-    found, schemas = msgspec.json.schema_components(
-        list(structs.values()), ref_template="#/components/schemas/{name}"
-    )
+    found, schemas = schemas_for_components(structs.values())
     payloads = dict(zip(structs, found, strict=True))
     messages = {name: _message(name, {"payload": payload}) for name, payload in payloads.items()}
     messages["run_code"]["examples"] = [

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from infra.errors import Misconfigured
 from infra.process.broker import find_server
@@ -25,7 +26,9 @@ Arranged = Callable[[str], Arrangement]
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Let no hanging test hang the run."""
+    """Let no hanging test hang the run, and no slow machine fail what is drawn at random."""
+    settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("millrace")
     config.pluginmanager.register(HangWatch(config), "hang-watch")
 
 

@@ -135,7 +135,7 @@ class Settings(
             file=self.log_file,
             file_bytes_max=self.log_max_size_mb * _MIB,
             file_backups=self.log_backup_count,
-            secrets=tuple(secret.reveal() for secret in self.secrets()),
+            secrets=tuple(part for secret in self.secrets() for part in secret.hidden()),
         )
 
     def secrets(self) -> tuple[Secret, ...]:

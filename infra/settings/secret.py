@@ -1,7 +1,7 @@
 """Values that must not print. What is not printable cannot end up in a log, a trace or an error."""
 
 import hmac
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 MASK = "****"
 
@@ -21,6 +21,10 @@ class Secret:
     def masked(self) -> str:
         """Return what may be shown instead."""
         return MASK
+
+    def hidden(self) -> tuple[str, ...]:
+        """Return the parts that must not show, to strike them out of what others write. Keep them there."""
+        return (self._text,)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({self.masked()!r})"
@@ -45,6 +49,17 @@ class SecretUrl(Secret):
 
     def masked(self) -> str:
         return mask_url(self.reveal())
+
+    def hidden(self) -> tuple[str, ...]:
+        """Return user part, password, query and fragment: where the server is may be said."""
+        try:
+            parts = urlsplit(self.reveal())
+        except ValueError:
+            return (self.reveal(),)
+        user, at, _ = parts.netloc.rpartition("@")
+        password = user.partition(":")[2] or user
+        found = (f"{user}{at}", password, unquote(password), parts.query, parts.fragment)
+        return tuple(part for part in found if part)
 
 
 def mask_url(url: str) -> str:

@@ -59,6 +59,19 @@ def test_a_field_of_the_wrong_type_is_named(body, field):
     assert fault.value.message
 
 
+def nested(levels: int) -> bytes:
+    """A request whose tool has parameters so deep; the request, its tools and the tool are three levels."""
+    inner = levels - 3
+    parameters = b'{"a":' * inner + b"1" + b"}" * inner
+    return b'{"language":"py","code":"x","tools":[{"name":"t","parameters":' + parameters + b"}]}"
+
+
+def test_what_is_nested_as_deep_as_is_allowed_is_read() -> None:
+    """On every version of Python, however many brackets the code has."""
+    assert decode_run_code(nested(100)).tools
+    assert decode_run_code(b'{"language":"c","code":"' + b"{[" * 5000 + b'"}').code
+
+
 @pytest.mark.parametrize(
     "body",
     [
@@ -76,6 +89,7 @@ def test_a_field_of_the_wrong_type_is_named(body, field):
         + b"1"
         + b"}" * 5000
         + b"}]}",
+        nested(101),
     ],
     ids=lambda body: repr(body[:24]),
 )
