@@ -1,8 +1,8 @@
 """The Python that people expect (numpy, pandas, matplotlib ...), apart from the service's own packages.
 
 `make guest` makes a virtual environment for the sandboxes' Python from infra/guest/requirements.txt,
-pinned by hashes. It is optional, and named after its Python and its pins: a folder that exists is
-complete and fits.
+pinned by hashes. It is optional, and named after its Python, its pins and what we add: a folder that
+exists is complete and fits.
 """
 
 import hashlib
@@ -19,6 +19,7 @@ from sandboxes.guest.missing_module import EXPECTED
 from sandboxes.toolchain import Toolchain, with_binds, with_env
 
 REQUIREMENTS = Path(__file__).parent.parent / "infra" / "guest" / "requirements.txt"
+FIGURES = Path(__file__).parent / "guest" / "figures.py"
 
 _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 """A sandbox has about one CPU; more threads cost memory and time."""
@@ -26,7 +27,7 @@ _ONE_THREAD = {"OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"}
 
 def guest_folder(python: Toolchain, caches: Path) -> Path:
     """Return where the environment for this Python is, or would be."""
-    pins = hashlib.sha256(REQUIREMENTS.read_bytes()).hexdigest()[:12]
+    pins = hashlib.sha256(REQUIREMENTS.read_bytes() + FIGURES.read_bytes()).hexdigest()[:12]
     return caches / f"guest-{python.version}-{pins}"
 
 
@@ -52,6 +53,7 @@ def make_guest(python: Toolchain, caches: Path) -> Path:
             _call(python.paths["python3"], "-m", "venv", "--without-pip", str(folder))
             _install(folder / "bin" / "python3")
             _drop_scripts(folder / "bin")
+            _teach_matplotlib(folder)
             _import_all(folder)
     return final
 
@@ -70,6 +72,19 @@ def _drop_scripts(folder: Path) -> None:
             shutil.rmtree(path)
         elif not path.name.startswith("python"):
             path.unlink()
+
+
+_CALLS = {"__init__": "bring_font_list", "pyplot": "save_on_show"}
+"""Modules of matplotlib, and what of `guest/figures.py` each calls at its end."""
+
+
+def _teach_matplotlib(folder: Path) -> None:
+    """Have matplotlib do what people expect here, in warm and cold Pythons alike, whoever imports it."""
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    shutil.copy(FIGURES, packages / "millrace_figures.py")
+    for module, act in _CALLS.items():
+        with (packages / "matplotlib" / f"{module}.py").open("a") as source:
+            source.write(f"\nimport millrace_figures\nmillrace_figures.{act}()\n")
 
 
 def _import_all(folder: Path) -> None:

@@ -6,17 +6,19 @@ is pure Python, travels with it.
 
     zygote      the first process: forks the keeper and the nursery
     keeper      makes the pid namespaces, and survives the nursery
+    watcher     pid 1 of a child where there are no control groups: watches memory
+    memory_watch  how that is done; part of the cold path's process 1 as well
     nursery     the warm process: makes one child for every request, and tells how each ended
     isolation   the steps by which a child leaves everything it shares, read from top to bottom
     kernel      the system calls that the standard library lacks
     job         the child's side: waits for a plan, then runs Python or a list of commands
     script      runs one Python program as `python3 main.py` would
     warmth      what is imported and touched once, so that no child pays for it
-    figures     makes `plt.show()` save a file
     state       restores the variables of a session and saves them, by the four modules below
     variables   all variables in one stream, and back
     pieces      a pickle for each variable, one after the other
     packing     compressed where that pays
     our_cloudpickle  what knows how to pickle functions and classes of a program
     session     the same from a cold start
+    figures     not used here: a part of the guest environment, called by its matplotlib
 """

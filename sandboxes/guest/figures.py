@@ -1,4 +1,8 @@
-"""`plt.show()` saves a file: there is no screen, and people expect to find their figure."""
+"""What matplotlib does otherwise in a sandbox; part of the guest environment, whose matplotlib calls it.
+
+`plt.show()` saves a file: there is no screen, and people expect to find their figure. And the list of fonts,
+which takes seconds to make, is brought along.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +13,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-_SETTINGS = "/tmp/matplotlib"  # noqa: S108 - the sandbox's own
-
 
 def bring_font_list() -> None:
-    """Give matplotlib the list of fonts made with the guest environment, or it looks for seconds."""
-    os.environ["MPLCONFIGDIR"] = _SETTINGS
+    """Put the list that was made with the environment where matplotlib looks for it."""
+    import matplotlib  # ours is called from inside of it
+
     with contextlib.suppress(OSError):
-        shutil.copytree(Path(sys.prefix) / "matplotlib", _SETTINGS)
+        shutil.copytree(Path(sys.prefix) / "matplotlib", matplotlib.get_cachedir(), dirs_exist_ok=True)
 
 
 def save_on_show() -> None:
     """Make pyplot's `show` save every open figure as `figure-N.png` in the current folder and close it."""
-    from matplotlib import pyplot  # only where the zygote has imported it
+    from matplotlib import pyplot
 
     def show(*_args: Any, **_options: Any) -> None:
         for number in pyplot.get_fignums():

@@ -13,7 +13,7 @@ import socket
 import sys
 from typing import Any
 
-from . import figures, isolation, job, kernel, state, warmth
+from . import isolation, job, kernel, state, warmth
 from .keeper import ended, kill, reap, say, watch_deaths
 
 _DESCRIPTORS_MAX = 16
@@ -32,10 +32,7 @@ class Nursery:
             seccomp=base64.b64decode(config["seccomp"]),
         )
         self._inits: dict[int, int] = {}
-        figures.bring_font_list()
         self._modules = warmth.preload(config["modules"])
-        if "matplotlib.pyplot" in self._modules:
-            figures.save_on_show()
         warmth.touch()
         state.warm_up()
 

@@ -56,9 +56,9 @@ class Body:
         """Return a program that does these steps: a script for the fake, else Python."""
         return as_python(steps) if self.is_real else script(*steps)
 
-    async def acquire(self, language: str = "py", **limits: object) -> Sandbox:
+    async def acquire(self, language: str = "py", code: str = "", **limits: object) -> Sandbox:
         asked = msgspec.structs.replace(LIMITS, **limits)
-        return await self.sandboxes.acquire(SandboxSpec("test", language, asked))
+        return await self.sandboxes.acquire(SandboxSpec("test", language, asked, code=code))
 
     async def run(
         self,
@@ -70,7 +70,7 @@ class Body:
     ) -> Result:
         """Run in a fresh sandbox, take everything out, close it."""
         program = Program(program) if isinstance(program, str) else program
-        sandbox = await self.acquire(language, **limits)
+        sandbox = await self.acquire(language, program.code, **limits)
         try:
             for name, content in files.items():
                 await sandbox.put_file(name, pieces(content))

@@ -24,7 +24,7 @@ class Session:
         self.last = SavedState()
 
     async def run(self, code: str, **limits: object) -> Result:
-        sandbox = await self.body.acquire(**limits)
+        sandbox = await self.body.acquire(code=code, **limits)
         try:
             order = StateOrder(self.data, self.bytes_max, self.on_error)
             result = await finish(sandbox, Program(textwrap.dedent(code), state=order))
@@ -429,31 +429,3 @@ async def test_other_languages_take_no_notice(local: Body) -> None:
     assert (result.stdout, await sandbox.saved_state()) == (b"hi\n", SavedState())
     await sandbox.close()
     assert isinstance(result.exit, Exit)
-
-
-async def test_data_frames_and_fitted_models_live_on(toolchains: Find) -> None:
-    sandboxes = await standing("warm", toolchains)
-    try:
-        session = Session(Body("warm", sandboxes), bytes_max=16 * MIB)
-        probe = await session.run("import numpy, pandas, sklearn", memory_bytes_max=512 * MIB)
-        if probe.exit.exit_code != 0:
-            pytest.skip("the guest environment is not here; `make guest` makes it")
-        session.data = None
-        first = await session.run(
-            """
-            import numpy as np, pandas as pd
-            from sklearn.linear_model import LinearRegression
-            frame = pd.DataFrame({"x": range(5), "y": [2.0 * n + 1 for n in range(5)]})
-            view = frame["x"].to_numpy()
-            model = LinearRegression().fit(frame[["x"]], frame["y"])
-            def predict(x): return float(model.predict(pd.DataFrame({"x": [x]}))[0])
-            """,
-            memory_bytes_max=512 * MIB,
-        )
-        assert (first.stderr, session.last.note) == (b"", "")
-        second = await session.run(
-            "print(round(predict(10)), frame.y.sum(), np.sum(view))", memory_bytes_max=512 * MIB
-        )
-        assert second.stdout == b"21 25.0 10\n", second.stderr
-    finally:
-        await sandboxes.close()
