@@ -13,16 +13,14 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
-from infra.connect import redis_config
-from infra.errors import Misconfigured, RequestRefused
+from infra.errors import RequestRefused
 from infra.logs import configure_logs
 from infra.process.broker import EmbeddedBroker
 from infra.settings import Settings, load_settings
 from infra.settings.secret import SecretUrl
 from schemas.wire import find_id
+from streams.bodies import build_transport
 from streams.dead_letters import KeptLetter, Postmaster, find, requeue
-from streams.protocol import DeliveryPolicy
-from streams.redis import RedisTransport
 
 dead_app = typer.Typer(no_args_is_help=True, help="Entries nobody could or may handle, with the reason.")
 
@@ -138,14 +136,11 @@ def _with_transport(work: Callable[[Postmaster], Awaitable[T]]) -> T:
 
 @asynccontextmanager
 async def _transport(settings: Settings) -> AsyncIterator[Postmaster]:
-    if settings.millrace_transport != "redis":
-        raise Misconfigured(f"MILLRACE_TRANSPORT={settings.millrace_transport} keeps no dead letters here")
-    if not settings.redis_configured:
+    if settings.millrace_transport == "redis" and not settings.redis_configured:
         broker = EmbeddedBroker(settings.millrace_data_dir / "broker")
         changes: dict[str, Any] = {"redis_url": SecretUrl(broker.url), "redis_password": None}
         settings = replace(settings, **changes)
-    policy = DeliveryPolicy(**settings.delivery_policy())
-    transport = RedisTransport(redis_config(settings), policy, consumer="millrace-dead")
+    transport = build_transport(settings, "millrace-dead")
     try:
         yield transport
     finally:

@@ -21,14 +21,12 @@ from edge.metrics import Metrics
 from edge.redirect import create_redirect
 from edge.server import Binding, Tls, serve
 from infra.connect import file_store, redis_config, session_store, state_store
-from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
 from infra.stores.presence import RedisPresence
 from infra.stores.rates import Rates
 from infra.tasks import end_tasks
-from streams.protocol import DeliveryPolicy
-from streams.redis import RedisTransport
+from streams.bodies import build_transport
 
 log = structlog.get_logger(__name__)
 
@@ -39,8 +37,6 @@ def main(settings: Settings, listeners: Sequence[socket.socket] = ()) -> None:
     `listeners` are sockets taken before, one for each of `bindings_of`.
     """
     refuse_default_key(settings)
-    if settings.millrace_transport != "redis":
-        raise Misconfigured(f"MILLRACE_TRANSPORT={settings.millrace_transport}: the edge needs redis for now")
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings, listeners))
 
@@ -61,9 +57,7 @@ async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, closing.set)
     name = f"edge-{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
-    transport = RedisTransport(
-        redis_config(settings), DeliveryPolicy(**settings.delivery_policy()), consumer=name
-    )
+    transport = build_transport(settings, name)
     redis = build_redis(redis_config(settings))
     files = file_store(settings, redis)
     rates = Rates(redis, redis_config(settings))

@@ -16,7 +16,6 @@ from handlers.service import HandlerService, ServiceConfig
 from handlers.sessions import SessionEnder
 from handlers.state import States
 from infra.connect import file_store, redis_config, session_store, state_store
-from infra.errors import Misconfigured
 from infra.redis import build_redis
 from infra.settings import Settings
 from infra.stores.file_sweep import FileSweep
@@ -27,8 +26,8 @@ from infra.stores.sessions import Sessions
 from infra.stores.state import StateStore
 from infra.stores.state_archive import StateArchive
 from sandboxes.bodies import build_sandboxes
+from streams.bodies import build_transport
 from streams.protocol import DeliveryPolicy
-from streams.redis import RedisTransport
 
 MIB = 1024 * 1024
 
@@ -40,8 +39,6 @@ def main(settings: Settings) -> None:
 
 
 async def _serve(settings: Settings) -> None:
-    if settings.millrace_transport != "redis":
-        raise Misconfigured(f"MILLRACE_TRANSPORT={settings.millrace_transport}: handlers need redis for now")
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -80,7 +77,7 @@ class Stores:
 def _build(settings: Settings, stores: Stores, registry: Registry) -> HandlerService:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(3)}"
     policy = DeliveryPolicy(**settings.delivery_policy())
-    transport = RedisTransport(redis_config(settings), policy, consumer=name)
+    transport = build_transport(settings, name)
     sandboxes = build_sandboxes(settings)
     config = RunCodeConfig(
         bounds=settings.bounds(),

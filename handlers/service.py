@@ -91,6 +91,8 @@ class HandlerService:
         started_at = now()
         while True:
             try:
+                # Who cannot reach the broker takes no work, though the store of presences may be another one.
+                await self._transport.ping()
                 await self._presence.announce(self._describe(started_at, now()))
             except Unavailable as away:
                 log.warning("presence_not_announced", reason=away.message)

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 
 from infra.errors import Misconfigured
+from infra.nats import NatsConfig, NatsTls
 from infra.redis import RedisClient, RedisConfig, RedisTls
 from infra.settings import Settings
 from infra.stores.file_quota import FileQuota
@@ -43,6 +44,27 @@ def redis_config(settings: Settings) -> RedisConfig:
         connections_max=settings.redis_max_connections,
         connect_timeout_s=float(settings.redis_socket_connect_timeout),
         socket_timeout_s=float(settings.redis_socket_timeout),
+    )
+
+
+def nats_config(settings: Settings) -> NatsConfig:
+    """Return how to reach the operator's NATS."""
+    urls = [url.reveal() for url in settings.nats_url]
+    tls = NatsTls(
+        ca_file=_text(settings.nats_tls_ca_cert_file),
+        certificate_file=_text(settings.nats_tls_cert_file),
+        key_file=_text(settings.nats_tls_key_file),
+        verify=not settings.nats_tls_insecure,
+    )
+    return NatsConfig(
+        servers=tuple(urls),
+        user=settings.nats_user or None,
+        password=settings.nats_password.reveal() if settings.nats_password else None,
+        token=settings.nats_token.reveal() if settings.nats_token else None,
+        credentials_file=settings.nats_credentials_file,
+        tls=tls if settings.nats_speaks_tls else None,
+        prefix=settings.nats_subject_prefix,
+        replicas=int(settings.nats_replicas),
     )
 
 

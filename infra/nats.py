@@ -72,6 +72,18 @@ class NatsConfig:
         return ",".join(urlsplit(server).netloc.rpartition("@")[-1] for server in self.servers)
 
 
+class _Client(Client):
+    """A client that says who it is only over TLS, if it was told to use it.
+
+    The one underneath speaks TLS where the server asks for it, and in clear text where it does not.
+    """
+
+    def _connect_command(self) -> bytes:
+        if "tls" in self.options and not self._server_info.get("tls_required"):
+            raise nats_errors.Error("the server does not speak TLS")
+        return super()._connect_command()
+
+
 async def connect(config: NatsConfig, closed: Callable[[], Awaitable[None]], name: str) -> NatsClient:
     """Return a connection to one of the servers; `closed` is called when it is over.
 
@@ -94,7 +106,7 @@ async def _connect(
     closed: Callable[[], Awaitable[None]],
     name: str,
 ) -> NatsClient:
-    client, said = Client(), []
+    client, said = _Client(), []
 
     async def hear(error: Exception) -> None:
         said.append(error)

@@ -1,4 +1,4 @@
-"""What a transport promises. Redis and memory keep it today; one contract suite holds them to it.
+"""What a transport promises. Redis, NATS JetStream and memory keep it; one contract suite holds them to it.
 
 The life of one execution, in the words used here:
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from infra.settings import millrace, sandboxing, service, stores, users
+from infra.settings import millrace, nats, sandboxing, service, stores, users
 from infra.settings.declare import Terms
 from infra.settings.secret import Secret, SecretUrl
 
@@ -18,6 +18,7 @@ GROUPS: dict[str, type] = {
     "jwt": users.Jwt,
     "user_limits": users.UserLimits,
     "redis": stores.Redis,
+    "nats": nats.Nats,
     "objects": stores.Objects,
     "kubernetes": sandboxing.Kubernetes,
     "gvisor": sandboxing.Gvisor,

@@ -3,12 +3,13 @@
 import re
 from collections.abc import Iterable, Iterator
 from decimal import Decimal
-from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+from infra.settings.check_nats import check_nats
 from infra.settings.faults import Fault
 from infra.settings.model import Settings
+from infra.settings.readable import check_file as _file
 from infra.settings.secret import mask_url
 
 _MEMORY_UNITS: dict[str, int] = {"": 1, "k": 1000, "K": 1000, "Ki": 1 << 10} | {
@@ -26,6 +27,7 @@ def check_together(settings: Settings) -> Iterator[Fault]:
     yield from _jwt(settings)
     yield from _redis_place(settings)
     yield from _redis_tls(settings)
+    yield from check_nats(settings)
     yield from _objects(settings)
     yield from _sandbox(settings)
     yield from _kubernetes(settings)
@@ -181,14 +183,3 @@ def _logs(settings: Settings) -> Iterator[Fault]:
         yield Fault("LOG_FILE", str(file), "must be a file, not a folder")
     elif not file.parent.is_dir():
         yield Fault("LOG_FILE", str(file), "must lie in a folder that exists")
-
-
-def _file(name: str, path: Path | None, when: str) -> Iterator[Fault]:
-    if path is None:
-        return
-    try:
-        with path.open("rb"):
-            return
-    except OSError as error:
-        why = (error.strerror or "unreadable").lower()
-        yield Fault(name, str(path), f"must be a readable file while {when} ({why})")

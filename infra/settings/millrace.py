@@ -14,8 +14,8 @@ class Processes:
 
     millrace_transport: Literal["redis", "nats", "memory"] = setting(
         "redis",
-        "What carries the messages. memory lives inside one process, for trying and for tests; nats cannot "
-        "be started yet.",
+        "What carries the messages. memory lives inside one process, for tests; with nats everything else "
+        "stays in Redis.",
     )
     millrace_sandbox: Literal["local", "kubernetes", "fake"] = setting(
         "local",

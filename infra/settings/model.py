@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from infra.settings.millrace import Delivery, Processes, Requests
+from infra.settings.nats import Nats
 from infra.settings.sandboxing import Gvisor, Kubernetes, Languages, Limits, Pool, Security
 from infra.settings.secret import Secret
 from infra.settings.service import Api, Auth, Development, Health, Https, Logging
@@ -44,7 +45,7 @@ class LogOptions(TypedDict):
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(
-    Api, Https, Auth, Jwt, UserLimits, Redis, Objects, Kubernetes, Gvisor, Limits, Files, Session, Pool,
+    Api, Https, Auth, Jwt, UserLimits, Redis, Nats, Objects, Kubernetes, Gvisor, Limits, Files, Session, Pool,
     State, Security, Logging, Health, Development, Languages, Processes, Delivery, Requests,
 ):  # fmt: skip
     """Every setting as an attribute in lower case: `settings.api_port`. Secrets do not print."""
@@ -62,6 +63,11 @@ class Settings(
         """Whether connections to Redis are encrypted: by REDIS_TLS_ENABLED or a rediss:// URL."""
         url = self.redis_url
         return self.redis_tls_enabled or (url is not None and url.reveal().startswith("rediss:"))
+
+    @property
+    def nats_speaks_tls(self) -> bool:
+        """Whether connections to NATS are encrypted: by NATS_TLS_ENABLED or a tls:// URL."""
+        return self.nats_tls_enabled or any(url.reveal().startswith("tls:") for url in self.nats_url)
 
     @property
     def s3_configured(self) -> bool:

@@ -35,6 +35,7 @@ def find_weaknesses(settings: Settings) -> list[Finding]:
         *_sandbox(settings),
         *_redis_tls(settings),
         *_redis_reach(settings),
+        *_nats(settings),
         *_objects(settings),
     ]
     return sorted(findings, key=lambda finding: _ORDER[finding.severity])
@@ -138,6 +139,29 @@ def _redis_reach(settings: Settings) -> Iterator[Finding]:
     if settings.redis_password is None and not _url_has_password(settings):
         message = f"Redis on {remote[0]} is used without a password; whoever reaches it may run code."
         yield Finding("high", "REDIS_PASSWORD", message, "Set a password there and here.")
+
+
+def _nats(settings: Settings) -> Iterator[Finding]:
+    if settings.millrace_transport != "nats":
+        return
+    hosts = [urlsplit(url.reveal()).hostname or "" for url in settings.nats_url]
+    remote = [host for host in hosts if not is_loopback(host)]
+    if settings.nats_tls_insecure and settings.nats_speaks_tls:
+        message = "Any certificate is accepted: whoever sits between reads and writes everything."
+        yield Finding("high", "NATS_TLS_INSECURE", message, "Set it to false and NATS_TLS_CA_CERT_FILE.")
+    if remote and not settings.nats_speaks_tls:
+        message = f"Everything goes to {remote[0]} in clear text, code included."
+        yield Finding("high", "NATS_TLS_ENABLED", message, "Set it to true, or use tls:// URLs.")
+    if remote and not _nats_credentials(settings):
+        message = f"NATS on {remote[0]} is used without credentials; whoever reaches it may run code."
+        yield Finding("high", "NATS_USER", message, "Set users or tokens there, and one of them here.")
+
+
+def _nats_credentials(settings: Settings) -> bool:
+    named = settings.nats_user or settings.nats_token or settings.nats_credentials_file
+    by_certificate = settings.nats_tls_cert_file is not None
+    in_url = all(urlsplit(url.reveal()).username for url in settings.nats_url)
+    return bool(named or by_certificate or in_url)
 
 
 def _redis_hosts(settings: Settings) -> list[str]:

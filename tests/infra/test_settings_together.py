@@ -8,6 +8,8 @@ from schemas.limits import SandboxLimits
 from schemas.validate import Bounds
 from streams.protocol import DeliveryPolicy
 
+NATS = {"MILLRACE_TRANSPORT": "nats", "NATS_URL": "nats://h"}
+
 CONTRADICTIONS = [
     ({"ENABLE_HTTPS": "1", "SSL_CERTS_PATH": "/nowhere"}, {"SSL_CERT_FILE", "SSL_KEY_FILE"}),
     ({"SSL_REDIRECT": "1"}, {"SSL_REDIRECT"}),
@@ -27,6 +29,16 @@ CONTRADICTIONS = [
     ({"REDIS_TLS_CERT_FILE": "/x"}, {"REDIS_TLS_KEY_FILE"}),
     ({"REDIS_TLS_KEY_FILE": "/x"}, {"REDIS_TLS_CERT_FILE"}),
     ({"REDIS_KEY_PREFIX": "{a}"}, {"REDIS_KEY_PREFIX"}),
+    ({"MILLRACE_TRANSPORT": "nats"}, {"NATS_URL"}),
+    ({"MILLRACE_TRANSPORT": "nats", "NATS_URL": "redis://h"}, {"NATS_URL"}),
+    ({"MILLRACE_TRANSPORT": "nats", "NATS_URL": "nats://h:x"}, {"NATS_URL"}),
+    (NATS | {"NATS_PASSWORD": "p"}, {"NATS_USER"}),
+    (NATS | {"NATS_USER": "u", "NATS_TOKEN": "t"}, {"NATS_TOKEN"}),
+    (NATS | {"NATS_TLS_ENABLED": "1", "NATS_TLS_CERT_FILE": "/x", "NATS_TLS_KEY_FILE": "/y"},
+     {"NATS_TLS_CERT_FILE", "NATS_TLS_KEY_FILE"}),
+    (NATS | {"NATS_TLS_KEY_FILE": "/x"}, {"NATS_TLS_CERT_FILE"}),
+    ({"NATS_SUBJECT_PREFIX": "team"}, {"NATS_SUBJECT_PREFIX"}),
+    ({"NATS_REPLICAS": "2"}, {"NATS_REPLICAS"}),
     ({"MINIO_ENDPOINT": "s3:9000"}, {"MINIO_ACCESS_KEY", "MINIO_SECRET_KEY"}),
     ({"MINIO_ACCESS_KEY": "a"}, {"MINIO_SECRET_KEY"}),
     ({"MINIO_ENDPOINT": "http://s3", "MINIO_USE_IAM": "1"}, {"MINIO_ENDPOINT"}),
@@ -64,7 +76,9 @@ HARMONIES = [
     {"ENABLE_CORS": "1", "CORS_ORIGINS": "*"},
     {"ENABLE_FILESYSTEM_ISOLATION": "0", "MILLRACE_SANDBOX": "kubernetes"},
     {"SSL_CERT_FILE": "/nowhere"},
-    {"MILLRACE_TRANSPORT": "nats"},
+    {"MILLRACE_TRANSPORT": "nats", "NATS_URL": "nats://one:4222,tls://user:word@two"},
+    {"MILLRACE_TRANSPORT": "nats", "NATS_URL": "nats://one", "NATS_USER": "u", "NATS_PASSWORD": "p"},
+    {"NATS_TLS_CERT_FILE": "/nowhere", "NATS_TOKEN": "t", "NATS_USER": "u"},
 ]
 
 

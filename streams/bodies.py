@@ -1,0 +1,32 @@
+"""Which transport the operator wants, built from the settings: the one place that knows all of them."""
+
+from typing import Protocol
+
+from infra.connect import nats_config, redis_config
+from infra.errors import Misconfigured
+from infra.settings import Settings
+from streams.dead_letters import DeadLetters
+from streams.protocol import DeliveryPolicy, Transport
+
+
+class Broker(Transport, DeadLetters, Protocol):
+    """Every side of one transport."""
+
+
+def build_transport(settings: Settings, name: str) -> Broker:
+    """Return the transport that `MILLRACE_TRANSPORT` names, not started. Raises `Misconfigured`.
+
+    `name` is what this process is listed under at the broker. Bodies are imported only when chosen.
+    """
+    policy = DeliveryPolicy(**settings.delivery_policy())
+    match settings.millrace_transport:
+        case "redis":
+            from streams.redis import RedisTransport  # noqa: PLC0415
+
+            return RedisTransport(redis_config(settings), policy, consumer=name)
+        case "nats":
+            from streams.jetstream import JetStreamTransport  # noqa: PLC0415
+
+            return JetStreamTransport(nats_config(settings), policy, name=name)
+        case "memory":
+            raise Misconfigured("MILLRACE_TRANSPORT=memory: it lives inside one process; use redis or nats")
