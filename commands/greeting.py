@@ -82,6 +82,7 @@ def _facts(
     key = settings.api_key.reveal() if default else "$API_KEY"
     header = f"{settings.api_key_header}: {key}"
     json_type = "-H 'content-type: application/json'"
+    docs = {"docs": f"{url}/docs, {url}/docs/streams"} if settings.enable_docs else {}
     return {
         "": f"Millrace {VERSION} listens on {url}",
         "sandbox": _sandbox(handler),
@@ -90,6 +91,7 @@ def _facts(
         "broker": f"its own, on {broker.url}" if broker else redis_config(settings).where(),
         # Double quotes let the shell fill in a key that is not printed.
         "try": f"curl -s {url}/exec -H \"{header}\" {json_type} -d '{_BODY}'",
+        **docs,
         "stop": "Ctrl-C",
     }
 
