@@ -20,7 +20,7 @@ from schemas.ids import ExecutionId
 from schemas.results import Result
 from streams.asyncapi import Carrier, asyncapi_document
 from streams.delivery import DeadLetter
-from streams.topology import Topology
+from streams.topology import Subjects, Topology
 from tests.brokers import absent
 
 GOLDEN = Path(__file__).parents[1] / "schemas" / "golden"
@@ -33,8 +33,11 @@ SPECIFICATION = NpmPackage(
 CARRIERS = get_args(Carrier)
 
 
+NAMES: dict[Carrier, Topology | Subjects] = {"redis": Topology("prod:"), "nats": Subjects("prod.")}
+
+
 def document(carrier: Carrier = "redis") -> dict[str, Any]:
-    return asyncapi_document(Topology("prod:"), carrier)
+    return asyncapi_document(NAMES[carrier], carrier)
 
 
 @pytest.fixture(scope="module")
@@ -88,9 +91,10 @@ def test_it_has_every_command_every_event_the_result_and_the_dead_letter() -> No
     assert sorted(document()["components"]["messages"]) == sorted([*tags, "result", "dead_letter"])
 
 
-def test_it_has_every_public_stream_under_the_name_it_has_here() -> None:
+@pytest.mark.parametrize("carrier", CARRIERS)
+def test_it_has_every_public_stream_under_the_name_it_has_here(carrier: Carrier) -> None:
     """Prefix included; and says in which direction each goes."""
-    names, whole = Topology("prod:"), document()
+    names, whole = NAMES[carrier], document(carrier)
     addresses = {key: channel["address"] for key, channel in whole["channels"].items()}
     assert addresses == {
         "requests": names.requests,
