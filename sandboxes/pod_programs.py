@@ -16,7 +16,7 @@ from sandboxes.local.zygote_code import guest_zip
 
 SOURCES = Path(__file__).parent
 _PROGRAMS = ("agent", "sidecar")
-_WAITERS = "waiter.*"
+_WAITERS = ("waiter.js", "waiter.php", "waiter.R")
 
 
 def pod_programs() -> Path:
@@ -34,8 +34,8 @@ def put_guest_files(folder: Path) -> None:
     """Write guest.zip and what makes runtimes wait into `folder`, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "guest.zip").write_bytes(guest_zip())
-    for waiter in (SOURCES / "guest").glob(_WAITERS):
-        shutil.copyfile(waiter, folder / waiter.name)
+    for waiter in _WAITERS:
+        shutil.copyfile(SOURCES / "guest" / waiter, folder / waiter)
 
 
 if __name__ == "__main__":

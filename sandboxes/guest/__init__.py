@@ -21,4 +21,5 @@ is pure Python, travels with it.
     our_cloudpickle  what knows how to pickle functions and classes of a program
     session     the same from a cold start
     figures     not used here: a part of the guest environment, called by its matplotlib
+    waiter      the same without a zygote, in a pod: one process that waits and becomes the program
 """
