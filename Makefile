@@ -3,11 +3,11 @@ PYTHON ?=
 WORKERS ?= 2
 venv := .venv/bin
 
-.PHONY: help setup demo test check serve services sim hostile bench fmt languages guest lock clean
+.PHONY: help setup demo test check serve services sim hostile cluster cluster-down test-cluster bench fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv from the locked requirements and install missing system packages
 	@PYTHON="$(PYTHON)" sh infra/setup/venv.sh
@@ -21,7 +21,7 @@ serve: setup ## run all of it on this machine, on http://127.0.0.1:8000
 	@$(venv)/millrace serve
 
 test: setup ## run the tests that need nothing but this machine
-	@$(venv)/pytest -n $(WORKERS) --dist worksteal --ignore tests/hostile tests
+	@$(venv)/pytest -n $(WORKERS) --dist worksteal --ignore tests/hostile --ignore tests/cluster tests
 
 services: setup ## install the servers that some tests talk to: Redis, S3 (built once, some minutes)
 	@$(venv)/python -m infra.setup.services
@@ -31,6 +31,16 @@ sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one wit
 
 hostile: setup ## attack the sandboxes, one sentence a test
 	@$(venv)/pytest tests/hostile
+
+cluster: setup ## start a real Kubernetes on this machine; the first time builds it, 4 to 20 minutes
+	@$(venv)/python -m infra.cluster up
+	@$(venv)/python -m tests.cluster.images
+
+cluster-down: setup ## stop it and take away all it brought
+	@$(venv)/python -m infra.cluster down
+
+test-cluster: setup ## run the tests that need a Kubernetes, on the one that runs or one of their own
+	@$(venv)/python -m infra.cluster during $(venv)/pytest tests/cluster
 
 bench: setup ## measure the budgets as ratios; writes bench-results/
 	@$(venv)/python tests/bench

@@ -6,7 +6,6 @@ time and wants a Go compiler; afterwards it takes nothing.
 
 import fcntl
 import os
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,8 @@ from pathlib import Path
 from infra.built_folder import built_folder
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
+from infra.setup.go import environment as go_environment
+from infra.setup.go import get_go
 
 _MODULE = "github.com/versity/versitygw/cmd/versitygw"
 _VERSION = "v1.8.0"
@@ -42,14 +43,12 @@ def _binary() -> Path:
 
 
 def _build(folder: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise Misconfigured("there is no Go compiler to build the S3 server of the tests with")
+    go = get_go()
     print(f"Building {_MODULE}@{_VERSION}, once; this takes some minutes ...", file=sys.stderr)  # noqa: T201
     with built_folder(folder) as unfinished:
         result = subprocess.run(
             [go, "install", "-trimpath", "-ldflags=-s -w", f"{_MODULE}@{_VERSION}"],
-            env={**os.environ, "GOBIN": str(unfinished), "CGO_ENABLED": "0"},
+            env={**go_environment(go), "GOBIN": str(unfinished)},
             capture_output=True,
             text=True,
             check=False,

@@ -1,4 +1,4 @@
-"""What tests need beside what is in wheels: servers, and npm with real clients and pages. For CI.
+"""What tests need beside what is in wheels: servers, a Go, npm with real clients and pages. For CI.
 
 Without them those tests are skipped on a laptop and fail in CI.
 """
@@ -9,6 +9,7 @@ import sys
 
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
+from infra.setup.go import get_go
 from infra.setup.pages import fetch_pages
 from infra.setup.s3_server import s3_server
 from infra.system_packages import install
@@ -20,7 +21,7 @@ _PACKAGES = ("redis-server",)
 def main() -> int:
     """Install what is missing; return 1 if something could not be had."""
     status = 0
-    for get in (lambda: install(_PACKAGES), _npm, _pages, s3_server):
+    for get in (lambda: install(_PACKAGES), _npm, _pages, get_go, s3_server):
         try:
             get()
         except Misconfigured as error:

@@ -108,12 +108,43 @@ def _free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-class Pair:
+@dataclass
+class Client:
+    """A sidecar as a handler reaches it."""
+
+    host: str
+    port: int
+    secret: str
+
+    def get(self, path: str, **more: Any) -> tuple[int, bytes]:
+        return self.ask("GET", path, **more)
+
+    def ask(
+        self, method: str, path: str, body: bytes = b"", *, secret: str | None = None
+    ) -> tuple[int, bytes]:
+        """Return status and body of an answer; status 0 if there is none."""
+        with suppress(OSError, http.client.HTTPException):
+            connection = http.client.HTTPConnection(self.host, self.port, timeout=30)
+            headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
+            connection.request(method, path, body, headers)
+            answer = connection.getresponse()
+            return answer.status, answer.read()
+        return 0, b""
+
+    def run(self, **order: Any) -> "Run":
+        """Begin a run; the answer's frames can be read from what is returned."""
+        connection = http.client.HTTPConnection(self.host, self.port, timeout=60)
+        headers = {"Authorization": f"Bearer {self.secret}"}
+        connection.request("POST", "/v1/run", json.dumps(order).encode(), headers)
+        return Run(connection, connection.getresponse())
+
+
+class Pair(Client):
     """One stand-in for a pod. `url` and `secret` are all a handler needs."""
 
     def __init__(self, prestart: Mapping[str, Any] | None = None, *, local: bool = True) -> None:
-        self.secret = secrets.token_urlsafe(24)
-        self.port, self.agent_port = _free_port(), _free_port()
+        super().__init__("127.0.0.1", _free_port(), secrets.token_urlsafe(24))
+        self.agent_port = _free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="millrace-pair-"))
         self._prestart = prestart
         self._local = local
@@ -182,28 +213,6 @@ class Pair:
                 process.kill()
                 process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
-
-    def get(self, path: str, **more: Any) -> tuple[int, bytes]:
-        return self.ask("GET", path, **more)
-
-    def ask(
-        self, method: str, path: str, body: bytes = b"", *, secret: str | None = None
-    ) -> tuple[int, bytes]:
-        """Return status and body of an answer; status 0 if there is none."""
-        with suppress(OSError, http.client.HTTPException):
-            connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-            headers = {"Authorization": f"Bearer {self.secret if secret is None else secret}"}
-            connection.request(method, path, body, headers)
-            answer = connection.getresponse()
-            return answer.status, answer.read()
-        return 0, b""
-
-    def run(self, **order: Any) -> "Run":
-        """Begin a run; the answer's frames can be read from what is returned."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
-        headers = {"Authorization": f"Bearer {self.secret}"}
-        connection.request("POST", "/v1/run", json.dumps(order).encode(), headers)
-        return Run(connection, connection.getresponse())
 
     def _sidecar_environment(self) -> dict[str, str]:
         prestart = {"MILLRACE_PRESTART": json.dumps(self._prestart)} if self._prestart else {}
