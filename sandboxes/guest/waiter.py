@@ -14,7 +14,7 @@ import sys
 from typing import BinaryIO, NamedTuple
 from urllib.parse import unquote
 
-from . import figures, isolation, script, state, warmth
+from . import isolation, script, state, warmth
 
 
 class Order(NamedTuple):
@@ -38,9 +38,7 @@ def main() -> None:
 
 
 def _warm_up(modules: list[str]) -> None:
-    figures.bring_font_list()
-    if "matplotlib.pyplot" in warmth.preload(modules):
-        figures.save_on_show()
+    warmth.preload(modules)
     warmth.touch()
     state.warm_up()
     gc.collect()
