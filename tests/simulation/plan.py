@@ -7,7 +7,10 @@ from typing import Literal
 
 from sandboxes.fake_script import AnyStep, Break, Die, End, Wait, Write, script
 from schemas.commands import RunCode
+from schemas.ids import ExecutionId, TenantId
 
+FLOODED = 0.3
+"""How many worlds see much work at once."""
 HORIZON_S = 120.0
 """All work is published and all accidents happen within this; then the world is left in peace."""
 
@@ -56,11 +59,14 @@ def draw(seed: int, epoch: datetime) -> Plan:
     """Draw the plan that belongs to `seed`."""
     dice = random.Random(seed)
     handlers = dice.randint(1, 3)
+    jobs = [_job(dice, number, epoch) for number in range(dice.randint(1, 8))]
+    if dice.random() < FLOODED:
+        jobs += _flood(dice, len(jobs))
     return Plan(
         seed=seed,
         handlers=handlers,
         slots=dice.randint(1, 3),
-        jobs=[_job(dice, number, epoch) for number in range(dice.randint(1, 8))],
+        jobs=jobs,
         accidents=sorted(
             (_accident(dice, handlers) for _ in range(dice.randint(0, 6))), key=lambda accident: accident.at_s
         ),
@@ -80,7 +86,8 @@ def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
         stdin="",
         retry=dice.choice(["never", "if_not_started", "always"]),
         deadline=deadline,
-        tenant=dice.choice(["one", "two"]),
+        tenant=TenantId(dice.choice(["one", "two", "three"])),
+        priority="batch" if dice.random() < 0.3 else "interactive",
         reply_to="replies" if dice.random() < 0.3 else None,
     )
     return Job(
@@ -91,6 +98,30 @@ def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
         says=says,
         cancel_at_s=max(0.0, at_s + dice.uniform(-5, 40)) if dice.random() < 0.25 else None,
     )
+
+
+def _flood(dice: random.Random, first: int) -> list[Job]:
+    """Draw more short work of one or two tenants than there are slots, all of it at nearly the same time."""
+    at_s = dice.uniform(0, HORIZON_S / 2)
+    tenants = dice.sample(["one", "two", "three"], dice.randint(1, 2))
+    return [
+        Job(
+            command=RunCode(
+                id=ExecutionId(f"job-{number}"),
+                language="py",
+                code=script(Wait(dice.choice([0.001, 0.5])), End(0)),
+                stdin="",
+                tenant=TenantId(dice.choice(tenants)),
+                priority="batch" if dice.random() < 0.3 else "interactive",
+            ),
+            at_s=at_s + dice.choice([0.0, 0.01, 1.0]),
+            bare=dice.random() < 0.5,
+            copies=1,
+            says=b"",
+            cancel_at_s=None,
+        )
+        for number in range(first, first + dice.randint(4, 24))
+    ]
 
 
 def _program(dice: random.Random) -> tuple[list[AnyStep], bytes]:

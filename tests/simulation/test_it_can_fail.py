@@ -2,6 +2,7 @@
 
 import pytest
 
+from streams.lanes import FairOrder, _Ring
 from streams.memory import MemoryTransport
 from streams.memory.broker import MemoryBroker
 from streams.memory.executions import Execution
@@ -77,10 +78,59 @@ def test_losing_one_acknowledged_entry_is_noticed(monkeypatch):
     publish = MemoryBroker.publish
     count = 0
 
-    def forgetful(self, body):
+    def forgetful(self, body, published_at=None):
         nonlocal count
         count += 1
-        return publish(self, body) if count % 7 else None
+        return publish(self, body, published_at) if count % 7 else None
 
     monkeypatch.setattr(MemoryBroker, "publish", forgetful)
     assert "never ended" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_first_come_first_served_lets_one_tenant_crowd_out_another(monkeypatch):
+    """As one queue without lanes would."""
+
+    def in_one_lane(self, lane, item):
+        self._rings["interactive"].add("everybody", item)
+
+    monkeypatch.setattr(FairOrder, "add", in_one_lane)
+    said = fails_within(SEEDS_TO_NOTICE)
+    assert "waited" in said or "went" in said
+
+
+def test_serving_the_same_lane_again_and_again_is_noticed(monkeypatch):
+    """A hand-out that costs its lane nothing."""
+    take = _Ring.take
+
+    def free_of_charge(self):
+        marks = dict(self.marks)
+        item = take(self)
+        self.marks.update({name: mark for name, mark in marks.items() if name in self.marks})
+        return item
+
+    monkeypatch.setattr(_Ring, "take", free_of_charge)
+    assert "again and again" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_batch_that_starves_is_noticed(monkeypatch):
+    """Interactive work always first."""
+    take = FairOrder.take
+
+    def always_interactive(self):
+        self._since_batch = 0
+        return take(self)
+
+    monkeypatch.setattr(FairOrder, "take", always_interactive)
+    assert "batch waited" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_batch_that_goes_first_is_noticed(monkeypatch):
+    """Priorities that say nothing."""
+    take = FairOrder.take
+
+    def always_batch(self):
+        self._since_batch = 1000
+        return take(self)
+
+    monkeypatch.setattr(FairOrder, "take", always_batch)
+    assert "batch went first" in fails_within(SEEDS_TO_NOTICE)

@@ -9,8 +9,9 @@ from schemas.commands import CancelExecution
 from schemas.digest import digest_of
 from schemas.events import AnyEvent, Finished, Output, Started
 from schemas.wire import decode_event, decode_result, encode
-from streams.memory import MemoryBroker, MemoryTransport
+from streams.memory import MemoryTransport
 from streams.protocol import DeliveryPolicy
+from tests.simulation.fairness import WatchedBroker
 from tests.simulation.plan import Accident, Job, Plan, draw
 from tests.simulation.process import Process
 from tests.simulation.virtual_time import run_virtually
@@ -34,7 +35,7 @@ class World:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._broker = MemoryBroker(epoch=EPOCH)
+        self._broker = WatchedBroker(EPOCH)
         self._edge = MemoryTransport(self._broker, POLICY)
         self._runs: list[str] = []
         self._read: dict[str, list[AnyEvent]] = {}
@@ -110,6 +111,7 @@ class World:
     # What must be true afterwards
 
     def _check(self) -> None:
+        assert not self._broker.unfair, self._broker.unfair[0]
         self._results = Counter[str]()
         for line in self._broker.results:
             result = decode_result(line)
