@@ -48,7 +48,8 @@ def agent_copier(config: PodConfig) -> Manifest:
         "image": config.sidecar_image,
         "imagePullPolicy": config.pull_policy,
         "command": ["/sidecar", "install", AGENT_FOLDER],
-        "securityContext": _powerless(),
+        # in nsenter mode the program has file capabilities, and does not start where they are withheld
+        "securityContext": _powerless() if config.mode == "agent" else _able_to_enter(),
         "resources": _resources(_SIDECAR_CPU, mebibytes(_SIDECAR_MEMORY_BYTES), "16Mi"),
         "volumeMounts": [{"name": "millrace", "mountPath": AGENT_FOLDER}],
     }
