@@ -1,8 +1,9 @@
-"""`python -m infra.settings`: write .env.example and the table of docs/configuration.md again."""
+"""`python -m infra.settings`: write again what is generated from the settings, in pages and in the chart."""
 
 import re
 from pathlib import Path
 
+from infra.settings.helm_schema import helm_schema
 from infra.settings.render import reference, template
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -16,6 +17,7 @@ def documents() -> dict[Path, str]:
     table = f"{BEGIN}\n\n{reference()}\n{END}"
     return {
         ROOT / ".env.example": template(),
+        ROOT / "infra" / "helm" / "millrace" / "values.schema.json": helm_schema(),
         page: between.sub(lambda _: table, page.read_text("utf-8")),
     }
 
