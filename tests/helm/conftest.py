@@ -1,6 +1,7 @@
 """Helm, as the tests' cluster brings it along, or as it is installed here."""
 
 import functools
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from infra.cluster import build
+from infra.cache_folder import cache_folder
 from tests.brokers import absent
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -20,9 +21,9 @@ PROFILES = sorted((ROOT / "infra" / "helm" / "profiles").glob("*.yaml"))
 @pytest.fixture(scope="session")
 def helm() -> str:
     """The program."""
-    if build.is_built():
-        return str(build.programs() / "helm")
-    return shutil.which("helm") or absent("there is no Helm here; `make cluster` builds one")
+    built = sorted(cache_folder(os.environ).glob("kubernetes-*/helm"))
+    found = str(built[-1]) if built else shutil.which("helm")
+    return found or absent("there is no Helm here; the cluster of the tests brings one along")
 
 
 def run(helm: str, *words: str) -> "subprocess.CompletedProcess[str]":

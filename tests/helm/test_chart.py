@@ -1,4 +1,4 @@
-"""The chart, rendered for every profile: what Helm, the schemas of Kubernetes and Millrace itself say of it."""
+"""The chart for every profile: what Helm, the schemas of Kubernetes and Millrace itself say of it."""
 
 import json
 import os
