@@ -95,7 +95,8 @@ class Subjects:
 
     | stream | subjects | holds | kept |
     |---|---|---|---|
-    | `REQUESTS`, a work queue | `requests`, `requests.<lane>` | `run_code` | until acknowledged |
+    | `REQUESTS`, a work queue | `requests` | `run_code` | until acknowledged |
+    | | `ready` | requests that are next, where several lanes wait | likewise |
     | `LOG` | `log.<id>` | one event a message | twice the retention |
     | | `record.<id>` | who holds the lease; see `jetstream/records.py` | likewise |
     | `TURNS` | `line.<hash of the session>` | who wants a turn, by place | likewise |
@@ -104,8 +105,8 @@ class Subjects:
     | `CONTROL` | `control.<id>`, `control` | control commands | as a log |
     | `DEAD` | `dead` | the entry; why, as headers | the newest N |
 
-    Handlers share the consumers `handlers` on `REQUESTS` and `mailers` on `CONTROL`. Events and controls
-    that are stored are published once more, below `live.`, for whoever follows.
+    Handlers share the consumers `handlers` and `ready` on `REQUESTS` and `mailers` on `CONTROL`. Events and
+    controls that are stored are published once more, below `live.`, for whoever follows.
     """
 
     prefix: str = ""
@@ -113,6 +114,10 @@ class Subjects:
     @property
     def requests(self) -> str:
         return self._name("requests")
+
+    @property
+    def ready(self) -> str:
+        return self._name("ready")
 
     @property
     def results(self) -> str:

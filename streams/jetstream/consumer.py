@@ -19,10 +19,10 @@ from streams.jetstream.control import ControlReader, read_mail
 from streams.jetstream.dead_letters import bury
 from streams.jetstream.link import Link
 from streams.jetstream.publisher import begin_log
-from streams.jetstream.pulling import Puller
 from streams.jetstream.records import Record, Standing, new_record, nonce
-from streams.jetstream.requests import RequestsTaker, acknowledge, consuming, keep, publish
+from streams.jetstream.requests import acknowledge, keep, publish
 from streams.jetstream.settling import settle, settle_execution
+from streams.jetstream.taking import Taking
 from streams.jetstream.turns import Turns
 from streams.jetstream.wire import ROLLUP, Conflict, Refused
 from streams.jetstream.writing import JetStreamLease, LogWriter, look_closely, of_ours
@@ -64,20 +64,18 @@ class JetStreamConsumer:
 
         intake = Intake(dispatch, slots)
 
-        taker = RequestsTaker(self._link, intake, self._draining)
-        puller = Puller(self._link, consuming(self._link), taker)
-        pulling = asyncio.create_task(puller.run(), name="requests")
+        taking = Taking(self._link, intake, self._draining)
+        taking.start()
         looking = asyncio.create_task(self._look_now_and_then(), name="turns")
         drained = False
         try:
             await self._draining.wait()
-            await end_tasks(pulling)
-            await puller.drain()
+            await taking.drain()
             drained = True
         finally:
-            await end_tasks(pulling, looking)
+            await end_tasks(looking)
             if not drained:
-                await puller.forget()
+                await taking.abandon()
             await intake.close(cancel=not drained)
 
     def drain(self) -> None:
@@ -113,7 +111,8 @@ class JetStreamConsumer:
         delivery = lease.delivery
         await self._writer.release(of_ours(lease))
         name = f"released-{delivery.entry}-{lease.token}"
-        await self._link.persist(lambda: publish(self._link, delivery.stream, delivery.body, name))
+        entry, published = delivery.entry, delivery.published_at
+        await self._link.persist(lambda: publish(self._link, delivery.body, name, published, entry))
         await acknowledge(self._link, delivery)
 
     async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:

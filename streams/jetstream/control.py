@@ -20,9 +20,9 @@ from streams.delivery import DeadLetter, hear
 from streams.jetstream.connection import AWAY
 from streams.jetstream.dead_letters import bury
 from streams.jetstream.link import Link
-from streams.jetstream.pulling import Consuming, Puller, handed
+from streams.jetstream.pulling import Consuming, Puller
 from streams.jetstream.streams import COMMANDS_MAX, NS
-from streams.jetstream.wire import MESSAGE_ID, Refused, Stored, stored
+from streams.jetstream.wire import MESSAGE_ID, Refused, Stored, handed, stored
 from streams.protocol import Control, OnControl
 from streams.signal import Signal
 
@@ -134,6 +134,12 @@ class Mailer:
         self.draining = asyncio.Event()
         self.room = AT_ONCE
         self._link = link
+
+    async def choose(self, wanted: int) -> int:
+        return wanted
+
+    def missed(self, count: int) -> None:
+        """They are asked for again."""
 
     async def take(self, message: Msg) -> None:
         about = handed(message.reply)

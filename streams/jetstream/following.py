@@ -18,7 +18,7 @@ from streams.delivery import FINISHED
 from streams.jetstream.connection import AWAY
 from streams.jetstream.link import Link
 from streams.jetstream.records import seq_of
-from streams.jetstream.wire import Conflict, Refused, Stored, stored
+from streams.jetstream.wire import Conflict, Refused, Stored, has_more, stored
 from streams.jetstream.writing import look_closely
 from streams.protocol import LoggedEvent, LogGone
 
@@ -210,11 +210,6 @@ async def read_from(
 ) -> list[Stored]:
     """Return at most `count` events of a log, from a place in the stream on."""
     return await link.read("LOG", link.subjects.log(execution_id), first, count)
-
-
-def has_more(found: Sequence[Stored]) -> bool:
-    """Whether a reading left some for the next one, be it for their number or their size."""
-    return bool(found) and found[-1].headers.get("Nats-Num-Pending", "0") != "0"
 
 
 async def locate(link: Link, execution_id: ExecutionId, seq: int) -> int:

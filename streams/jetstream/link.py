@@ -67,6 +67,10 @@ class Link(Connection):
                 sent[EXPECTED_OF] = of
         return int(answer_of(await self.ask(subject, data, sent or None))["seq"])
 
+    async def publish_first(self, subject: str, data: bytes, headers: Headers) -> bool:
+        """Store one message; return whether the server knew none by its id."""
+        return not answer_of(await self.ask(subject, data, headers)).get("duplicate")
+
     async def last(self, stream: str, *subjects: str) -> list[Stored | None]:
         """Return the last message of each subject, as they stood together at one moment.
 
@@ -103,9 +107,12 @@ class Link(Connection):
             raise
         return int(answer["message"]["seq"])
 
-    async def info(self, stream: str, subjects: str = "") -> Any:
-        """Return what JetStream tells of a stream, and how many messages each of `subjects` has."""
-        question = {"subjects_filter": subjects} if subjects else None
+    async def info(self, stream: str, subjects: str = "", *, deleted: bool = False) -> Any:
+        """Return what JetStream tells of a stream.
+
+        With `subjects`, also how many messages each of them has; with `deleted` the places that are empty.
+        """
+        question = {"subjects_filter": subjects, "deleted_details": deleted}
         return await self.api(f"STREAM.INFO.{self.subjects.stream(stream)}", question)
 
     async def now(self) -> datetime:

@@ -11,6 +11,7 @@ from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.delivery import queued_event
 from streams.depth import QueueDepth
+from streams.jetstream.backlog import Backlog
 from streams.jetstream.control import send_control
 from streams.jetstream.depth import measure_depth
 from streams.jetstream.following import Followers, read_log
@@ -28,6 +29,7 @@ class JetStreamPublisher:
     def __init__(self, link: Link) -> None:
         self._link = link
         self._followers = Followers(link)
+        self._backlog = Backlog(link)
 
     async def submit(self, command: RunCode, digest: str) -> Submission:
         assert command.id is not None, "an execution needs its id"
@@ -36,8 +38,8 @@ class JetStreamPublisher:
         for follower in self._followers.of(command.id):
             follower.admitted(first=submission.result == "accepted")
         if submission.result != "conflict" and submission.record.status == "queued":
-            requests, body = self._link.subjects.requests, encode(command)
-            await self._link.answer(lambda: publish(self._link, requests, body, record.nonce))
+            body = encode(command)
+            await self._link.answer(lambda: publish(self._link, body, record.nonce))
         return submission
 
     async def send(self, command: ControlCommand) -> None:
@@ -56,7 +58,7 @@ class JetStreamPublisher:
         return await self._link.answer(lambda: read_log(self._link, execution_id, after, count))
 
     async def depth(self) -> QueueDepth:
-        return await self._link.answer(lambda: measure_depth(self._link))
+        return await self._link.answer(lambda: measure_depth(self._link, self._backlog))
 
     async def ping(self) -> float:
         # Two questions that only a leader answers: a connection alone is no broker.

@@ -8,7 +8,6 @@ and all is asked for anew. Should the old pulls be answered too, what there is n
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, cast
 
 import msgspec
@@ -21,21 +20,8 @@ from streams.jetstream.streams import NS
 from streams.jetstream.wire import CONSUMER_UNKNOWN, STATUS, Refused, Silent
 from streams.signal import Signal
 
-EXPIRES_S = 30.0
-HEARTBEAT_S = 1.0
 PENDING = "Nats-Pending-Messages"
 NOT_NOW = b'-NAK {"delay": 200000000}'
-_EPOCH = datetime.fromtimestamp(0, UTC)
-
-
-@dataclass(frozen=True, slots=True)
-class Handed:
-    """What the server says of a message it handed out, in the subject by which it is answered."""
-
-    tell: str
-    seq: int
-    deliveries: int
-    time: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +31,13 @@ class Consuming:
     stream: str
     name: str
     config: dict[str, Any]
+    expires_s: float = 30.0
+    """How long one pull waits."""
+
+    @property
+    def heartbeat_s(self) -> float:
+        """How often the server says that a pull waits still."""
+        return min(1.0, self.expires_s / 2)
 
 
 class Taker(Protocol):
@@ -60,6 +53,12 @@ class Taker(Protocol):
     @property
     def room(self) -> int:
         """How many messages may be taken now."""
+
+    async def choose(self, wanted: int) -> int:
+        """Return how many to ask for, of the `wanted` there is room for."""
+
+    def missed(self, count: int) -> None:
+        """Note that so many that were asked for do not come."""
 
     async def take(self, message: Msg) -> None:
         """Take one message; it is for the taker to acknowledge it."""
@@ -93,6 +92,7 @@ class Puller:
                 backoff.reset()
             except (*AWAY, Refused) as error:
                 self._ensured = False
+                self._miss(self._asked_for)
                 await self._link.mend(error)
                 await backoff.pause(error)
 
@@ -110,20 +110,22 @@ class Puller:
         await self._subscribe()
         if self._failure is not None:
             raise self._failure
-        if (wanted := self._taker.room - self._asked_for) > 0:
+        wanted = self._taker.room - self._asked_for
+        if wanted > 0 and (wanted := await self._taker.choose(wanted)) > 0:
             await self._ask_for(wanted)
         with suppress(TimeoutError):
-            async with asyncio.timeout(HEARTBEAT_S):
+            async with asyncio.timeout(self._consuming.heartbeat_s):
                 await changed.wait()
         silent_s = asyncio.get_running_loop().time() - self._heard_at
-        if self._asked_for and silent_s > 2.5 * HEARTBEAT_S:
+        if self._asked_for and silent_s > 2.5 * self._consuming.heartbeat_s:
             raise Silent(f"no heartbeat of consumer {self._consuming.name} for {silent_s:.1f} s")
 
     async def _subscribe(self) -> None:
         client = await self._link.connected()
         if not self._ensured or self._generation != self._link.generation:
             await self._ensure()
-            self._ensured, self._asked_for, self._failure = True, 0, None
+            self._miss(self._asked_for)
+            self._ensured, self._failure = True, None
         if self._generation != self._link.generation:
             self._inbox, self._generation = client.new_inbox(), self._link.generation
             self._subscription = await client.subscribe(
@@ -134,8 +136,8 @@ class Puller:
         stream = self._link.subjects.stream(self._consuming.stream)
         question = {
             "batch": count,
-            "expires": round(EXPIRES_S * NS),
-            "idle_heartbeat": round(HEARTBEAT_S * NS),
+            "expires": round(self._consuming.expires_s * NS),
+            "idle_heartbeat": round(self._consuming.heartbeat_s * NS),
         }
         if self._asked_for == 0:
             self._heard_at = asyncio.get_running_loop().time()
@@ -166,11 +168,17 @@ class Puller:
         status = headers[STATUS]
         if status == "100":
             return
-        self._asked_for = max(0, self._asked_for - int(headers.get(PENDING, 0)))
+        self._miss(int(headers.get(PENDING, 0)))
         if status != "408":
             said = headers.get("Description", "")
             self._failure = Silent(f"{status} {said}".strip())
         self._taker.changed.notify()
+
+    def _miss(self, count: int) -> None:
+        count = min(count, self._asked_for)
+        self._asked_for -= count
+        if count:
+            self._taker.missed(count)
 
     async def _ensure(self) -> None:
         """Make the consumer, or make it as it is to be."""
@@ -200,10 +208,3 @@ class Puller:
         if subscription is not None and self._link.client is not None:
             with suppress(*AWAY):
                 await subscription.unsubscribe()
-
-
-def handed(reply: str) -> Handed:
-    """Return what the subject to answer says; with a domain it has two tokens more."""
-    tokens = reply.split(".")
-    deliveries, seq, _, nanoseconds = tokens[4:8] if len(tokens) == 9 else tokens[6:10]
-    return Handed(reply, int(seq), int(deliveries), _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000))

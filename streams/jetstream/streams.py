@@ -66,8 +66,7 @@ def wanted(subjects: Subjects, policy: DeliveryPolicy) -> dict[str, dict[str, An
         "duplicate_window": min(round(REPEATS_S * NS), kept_ns),
     }
     return {
-        "REQUESTS": common
-        | {"subjects": [subjects.requests, subjects.below("requests")], "retention": "workqueue"},
+        "REQUESTS": common | {"subjects": [subjects.requests, subjects.ready], "retention": "workqueue"},
         "LOG": common
         | {
             "subjects": [subjects.below("log"), subjects.below("record")],

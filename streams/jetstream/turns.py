@@ -5,7 +5,7 @@ What is parked has a message too, whose age says when to look at it; the request
 What is here happens only where executions share a session.
 """
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -125,8 +125,7 @@ class Turns:
         record = standing.record
         if record is None or not record.parked:
             return
-        requests = self._link.subjects.requests
-        place = await publish(self._link, requests, record.parked, f"woken-{record.nonce}", record.published)
+        place = await publish(self._link, record.parked, f"woken-{record.nonce}", record.published)
         woken = msgspec.structs.replace(
             record, parked=b"", published=None, due=None, entry=f"0-{place}", nonce=nonce()
         )
@@ -164,20 +163,22 @@ class Turns:
         return overdue or await self.is_cancelled(execution_id)
 
     async def _earlier(self, delivery: Delivery, command: RunCode) -> AsyncIterator[tuple[ExecutionId, int]]:
-        """Yield executions of the session whose entries stand before this one and are not acknowledged."""
+        """Yield executions of the session that were published before and are not acknowledged."""
         own = place_of(delivery.entry)
-        async for entry in self._requests(lambda message: message.seq < own):
-            asked = _read_request(entry)
-            if asked is not None and line_of(asked) == line_of(command):
-                yield asked.id or id_of_entry(entry_of(entry.time, entry.seq)), entry.seq
+        subjects = self._link.subjects
+        for subject in (subjects.ready, subjects.requests):
+            async for message in self._requests(subject, own if subject == subjects.requests else None):
+                asked = _read_request(message)
+                entry = entry_of(message.time, message.seq, message.headers)
+                if asked is not None and line_of(asked) == line_of(command) and place_of(entry) < own:
+                    yield asked.id or id_of_entry(entry), place_of(entry)
 
-    async def _requests(self, wanted: Callable[[Stored], bool]) -> AsyncIterator[Stored]:
-        """Yield what is not acknowledged, oldest first, as long as it is `wanted`."""
+    async def _requests(self, subject: str, before: int | None = None) -> AsyncIterator[Stored]:
+        """Yield what is not acknowledged on a subject, oldest first, as far as it stands `before` a place."""
         after = 0
-        subjects = f"{self._link.subjects.requests.rpartition('.')[0]}.>"
-        while found := await self._link.read("REQUESTS", subjects, after + 1, READ_MAX):
+        while found := await self._link.read("REQUESTS", subject, after + 1, READ_MAX):
             for message in found:
-                if not wanted(message):
+                if before is not None and message.seq >= before:
                     return
                 yield message
             after = found[-1].seq
@@ -204,10 +205,11 @@ class Turns:
         entry = standing.record.entry if standing.record else ""
         if await self._link.holds("REQUESTS", place_of(entry) if entry else place):
             return True
-        async for message in self._requests(lambda _: True):
-            asked = _read_request(message)
-            if asked is not None and asked.id == execution_id:
-                return True
+        for subject in (self._link.subjects.ready, self._link.subjects.requests):
+            async for message in self._requests(subject):
+                asked = _read_request(message)
+                if asked is not None and asked.id == execution_id:
+                    return True
         return False
 
     async def _read(self, subject: str) -> Line:

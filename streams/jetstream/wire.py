@@ -1,8 +1,8 @@
 """What goes over the wire to JetStream beside the words of `schemas/`: headers, answers, faults."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -22,6 +22,8 @@ STREAM_UNKNOWN = 10059
 MESSAGE_UNKNOWN = 10037
 CONSUMER_UNKNOWN = 10014
 NO_RESPONDERS = "503"
+
+_EPOCH = datetime.fromtimestamp(0, UTC)
 
 Headers = Mapping[str, str]
 
@@ -53,11 +55,26 @@ class Stored:
     time: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Handed:
+    """What the server says of a message it handed out, in the subject by which it is answered."""
+
+    tell: str
+    seq: int
+    deliveries: int
+    time: datetime
+
+
 def stored(message: Msg) -> Stored:
     """Return a message as a direct get, or a republishing stream, carries it."""
     headers = message.headers or {}
     subject = headers.get("Nats-Subject", message.subject)
     return Stored(int(headers[SEQUENCE]), subject, message.data, headers, parse_time(headers[TIME]))
+
+
+def has_more(found: Sequence[Stored]) -> bool:
+    """Whether a reading left some for the next one, be it for their number or their size."""
+    return bool(found) and found[-1].headers.get("Nats-Num-Pending", "0") != "0"
 
 
 def parse_time(text: str) -> datetime:
@@ -85,3 +102,10 @@ def answer_of(message: Msg) -> Any:
     if error.get("code") == 503:
         raise Silent(error.get("description", "JetStream is away"))
     raise Refused(error.get("err_code", 0), error.get("description", "refused"))
+
+
+def handed(reply: str) -> Handed:
+    """Return what the subject to answer says; with a domain it has two tokens more."""
+    tokens = reply.split(".")
+    deliveries, seq, _, nanoseconds = tokens[4:8] if len(tokens) == 9 else tokens[6:10]
+    return Handed(reply, int(seq), int(deliveries), _EPOCH + timedelta(microseconds=int(nanoseconds) // 1000))

@@ -218,10 +218,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes a `world` over every body, and over the further ones if it is so marked."""
     if "world" in metafunc.fixturenames:
         everywhere = metafunc.definition.get_closest_marker("everywhere")
-        bodies = [*BODIES, *FURTHER] if everywhere else list(BODIES)
-        if metafunc.module.__name__.endswith("test_lanes"):
-            bodies.remove("nats")  # hands out in the order of publication yet
-        metafunc.parametrize("world", bodies, indirect=True)
+        metafunc.parametrize("world", [*BODIES, *FURTHER] if everywhere else BODIES, indirect=True)
 
 
 @pytest.fixture
