@@ -1,7 +1,8 @@
 """Runtimes kept ready, for each language as many as wanted, each in a sandbox and a control group of its own.
 
 One is taken once and never comes back; another is started when its execution is over, or at once where few
-are left, and never two at the same time: starting costs more CPU than most programs.
+are left, and never two at the same time: starting costs more CPU than most programs. The limits that were in
+force last are put on the next while it waits: that takes as long as a short program, and is seldom wrong.
 """
 
 import asyncio
@@ -33,6 +34,8 @@ class Taken:
     group: Group | None
     cpu_s_before: float
     """What it used until now."""
+    limits: SandboxLimits | None = None
+    """Those it is under already."""
 
     async def close(self) -> None:
         """End it and everything of it."""
@@ -80,7 +83,7 @@ class Starter:
         if group:
             await asyncio.to_thread(group.limit, group_limits(limits))
         used = await limited
-        return replace(taken, cpu_s_before=group.usage().cpu_s if group else used)
+        return replace(taken, cpu_s_before=group.usage().cpu_s if group else used, limits=limits)
 
     async def _begin(self, runtime: Prestarted, toolchain: Toolchain) -> None:
         assert toolchain.prestart
@@ -151,7 +154,9 @@ class _Shelf:
         self._toolchain = toolchain
         self._size = size
         self._turn = turn
-        self._usual = _with_start(SandboxLimits(), toolchain)
+        self._first = _with_start(SandboxLimits(), toolchain)
+        self._usual: SandboxLimits | None = None
+        """What was in force last; a runtime fits in there."""
         self._filling: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -163,9 +168,9 @@ class _Shelf:
             taken = self.waiting.popleft()
             if 2 * len(self.waiting) < self._size:
                 self.work.set()
-            if taken.runtime.is_alive:
-                with suppress(OSError, SandboxFailed):
-                    return await self._starter.restricted(taken, limits)
+            if taken.runtime.is_alive and (fitting := await self._fitted(taken, limits)):
+                self._usual = limits
+                return fitting
             await taken.close()
         return None
 
@@ -186,12 +191,32 @@ class _Shelf:
             try:
                 while len(self.waiting) < self._size and not self._closed:
                     async with self._turn:
-                        self.waiting.append(await self._starter.start(self._toolchain, self._usual))
+                        self.waiting.append(await self._start())
                 pause = _RETRY_S_FIRST
             except (SandboxFailed, SandboxUnavailable, OSError):
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, _RETRY_S_MAX)
                 self.work.set()
+
+    async def _start(self) -> Taken:
+        """Start one, and put it under the usual limits, which it may turn out not to fit in any more."""
+        taken = await self._starter.start(self._toolchain, self._first)
+        if self._usual is None:
+            return taken
+        fitting = await self._fitted(taken, self._usual)
+        if fitting is None:
+            self._usual = None
+            await taken.close()
+            raise SandboxUnavailable("The runtime needs more than the usual limits.")
+        return fitting
+
+    async def _fitted(self, taken: Taken, limits: SandboxLimits) -> Taken | None:
+        """Return it under `limits`; None if that cannot be."""
+        if taken.limits == limits:
+            return taken
+        with suppress(OSError, SandboxFailed):
+            return await self._starter.restricted(taken, limits)
+        return None
 
 
 def _with_start(limits: SandboxLimits, toolchain: Toolchain) -> SandboxLimits:

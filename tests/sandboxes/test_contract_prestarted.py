@@ -21,10 +21,10 @@ class JavaScriptBody(Body):
     def code(self, *steps: AnyStep) -> str:
         return as_javascript(steps)
 
-    async def acquire(self, language: str = "js", **limits: object) -> Sandbox:
+    async def acquire(self, language: str = "js", code: str = "", **limits: object) -> Sandbox:
         assert isinstance(self.sandboxes, LocalSandboxes)
         await waiting_for(self.sandboxes, language)
-        return await super().acquire(language, **limits)
+        return await super().acquire(language, code, **limits)
 
     async def run(
         self,

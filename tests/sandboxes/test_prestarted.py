@@ -181,6 +181,15 @@ async def test_the_limits_are_those_of_the_execution(ahead: LocalSandboxes) -> N
     assert [line.split()[4:6] for line in lines if line.startswith("Max core file")] == [["0", "0"]]
 
 
+async def test_limits_that_change_from_one_execution_to_the_next_are_each_ones_own(
+    ahead: LocalSandboxes,
+) -> None:
+    """What waits is under the limits of the one before, and is put under others, or is of no use."""
+    for asked in (123, 123, 99, 200):
+        result = await run(ahead, "js", LIMITS_TOLD, open_files_max=asked)
+        assert f"Max open files            {asked} " in result.stdout.decode()
+
+
 async def test_memory_is_limited_to_what_the_execution_may_use(ahead: LocalSandboxes) -> None:
     hungry = "const kept = []; for (;;) kept.push(Buffer.alloc(1 << 20, 1))"
     result = await run(ahead, "js", hungry, memory_bytes_max=100 * MIB)
