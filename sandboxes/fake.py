@@ -6,10 +6,11 @@ a simulation can bring a clock of its own.
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import aclosing
 
 from infra.errors import RequestRefused
+from sandboxes.fake_calls import FakeCalls
 from sandboxes.fake_script import Ending, Player, Said, Sleep, saved_variables
 from sandboxes.protocol import (
     Exit,
@@ -25,7 +26,9 @@ from sandboxes.protocol import (
     SandboxSpec,
     SandboxUnavailable,
     SavedState,
+    ToolCalls,
 )
+from schemas.commands import ToolResult
 from schemas.events import OutputCount, OutputStream
 from schemas.files import file_name_fault, is_scratch
 from schemas.languages import LANGUAGES
@@ -34,7 +37,7 @@ from schemas.limits import SandboxLimits
 _FILE_NAME_LENGTH_MAX = 4096
 
 _CANCELLED = Ending("cancelled", None, None, "The program was cancelled.")
-_Played = Said | Ending | SandboxFailed
+_Played = Said | ToolCalls | Ending | SandboxFailed
 
 
 class FakeSandboxes:
@@ -106,6 +109,7 @@ class FakeSandbox:
         self._dropped = 0
         self._ran = False
         self._state = SavedState()
+        self._calls = FakeCalls()
 
     async def put_file(self, name: str, content: AsyncIterator[bytes]) -> None:
         """Keep a file in memory."""
@@ -122,11 +126,14 @@ class FakeSandbox:
         self._open_stdin(program)
         began = time.monotonic()
         played: asyncio.Queue[_Played] = asyncio.Queue(maxsize=1)
-        player = Player(program, self._files, self._stdin, self._sleep)
+        self._calls.open(program.tools, played.put)
+        player = Player(program, self._files, self._stdin, self._sleep, self._calls.ask)
         playing = asyncio.create_task(self._play(player, played))
         try:
-            while isinstance(said := await played.get(), tuple):
-                if kept := self._keep(*said):
+            while isinstance(said := await played.get(), tuple | ToolCalls):
+                if isinstance(said, ToolCalls):
+                    yield said
+                elif kept := self._keep(*said):
                     yield OutputFrame(said[0], kept)
         finally:
             playing.cancel()
@@ -145,6 +152,10 @@ class FakeSandbox:
             if eof:
                 self._stdin_over = True
                 self._stdin.feed_eof()
+
+    async def resolve(self, results: Sequence[ToolResult]) -> None:
+        """Answer calls."""
+        self._calls.resolve(results)
 
     async def cancel(self) -> None:
         """End the script."""
@@ -193,7 +204,7 @@ class FakeSandbox:
             return
         acting = asyncio.ensure_future(_act(player, played))
         cancelled = asyncio.ensure_future(self._cancelled.wait())
-        clock = asyncio.ensure_future(self._sleep(self._limits.timeout_s))
+        clock = asyncio.ensure_future(self._calls.run_out(self._sleep, self._limits.timeout_s))
         try:
             await asyncio.wait((acting, cancelled, clock), return_when=asyncio.FIRST_COMPLETED)
             ending: Ending | SandboxFailed

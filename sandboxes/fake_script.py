@@ -14,14 +14,17 @@ import base64
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from sandboxes.protocol import Program, SandboxFailed, SavedState, StateOrder
+from schemas.commands import ToolResult
 from schemas.events import OutputStream, Stage
 
 Sleep = Callable[[float], Awaitable[None]]
+Ask = Callable[[str, dict[str, Any], int], Awaitable[list[ToolResult]]]
+"""Calls the tool of a name with an input so many times at once."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +108,14 @@ class Recall(Step, frozen=True, tag="recall"):
     name: str
 
 
+class Call(Step, frozen=True, tag="call"):
+    """Call a tool, `times` at once, and write each result as a line of JSON, or `failed: ` and why."""
+
+    name: str
+    input: dict[str, Any] = {}
+    times: int = 1
+
+
 class End(Step, frozen=True, tag="exit"):
     """End with an exit code."""
 
@@ -124,7 +135,7 @@ class Break(Step, frozen=True, tag="break"):
     why: str = "The sandbox broke, as its script says."
 
 
-AnyStep = Write | Wait | Echo | Tell | Put | Delete | Show | Remember | Recall | End | Die | Break
+AnyStep = Write | Wait | Echo | Tell | Put | Delete | Show | Remember | Recall | Call | End | Die | Break
 _steps: msgspec.json.Decoder[AnyStep] = msgspec.json.Decoder(AnyStep)
 
 
@@ -137,9 +148,10 @@ class Player:
     """One program being played, with the files and the stdin it has."""
 
     def __init__(
-        self, program: Program, files: dict[str, bytes], stdin: asyncio.StreamReader, sleep: Sleep
+        self, program: Program, files: dict[str, bytes], stdin: asyncio.StreamReader, sleep: Sleep, ask: Ask
     ) -> None:
         self._program = program
+        self._ask = ask
         self._files = files
         self._stdin = stdin
         self._sleep = sleep
@@ -171,10 +183,11 @@ class Player:
             case Write():
                 for _ in range(step.times):
                     yield step.stream, step.data()
-            case Echo("line"):
-                yield "stdout", await self._stdin.readline()
-            case Echo():
-                yield "stdout", await self._stdin.read()
+            case Call():
+                for result in await self._ask(step.name, step.input, step.times):
+                    yield "stdout", _told(result)
+            case Echo(what):
+                yield "stdout", await (self._stdin.readline if what == "line" else self._stdin.read)()
             case _:
                 yield "stdout", self._known(step)
 
@@ -197,6 +210,12 @@ class Player:
                 return _lines(self._program.args)
             case _:
                 return _lines([f"{name}={value}" for name, value in self._program.env.items()])
+
+
+def _told(result: ToolResult) -> bytes:
+    if result.is_error:
+        return f"failed: {result.error_message}\n".encode()
+    return msgspec.json.encode(result.result) + b"\n"
 
 
 def _ending(step: AnyStep) -> Ending | None:

@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 from infra.errors import MillraceError, Unavailable
-from schemas.events import OutputCount, OutputStream, Stage
+from schemas.commands import Tool, ToolResult
+from schemas.events import OutputCount, OutputStream, Stage, ToolCall
 from schemas.limits import SandboxLimits
 
 Tier = Literal["A", "B", "C", "D", "E"]
@@ -77,6 +78,11 @@ class Program:
     """Leave stdin open after `stdin` for `Sandbox.send_input`."""
     state: StateOrder | None = None
     """Restore variables before the run and save them after it. Python only; others take no notice."""
+    tools: Sequence[Tool] = ()
+    """Functions the code may call (`schemas.tool_names`); `ToolCalls` says when it does.
+
+    With tools a Python program is the body of an async function.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +110,17 @@ class Exit:
     output: OutputCount
 
 
-Frame = OutputFrame | Exit
+@dataclass(frozen=True, slots=True)
+class ToolCalls:
+    """Tools that the code called, each registered and with an id of its own, never to come again.
+
+    What was written before the calls comes before this frame.
+    """
+
+    calls: Sequence[ToolCall]
+
+
+Frame = OutputFrame | ToolCalls | Exit
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +167,12 @@ class Sandbox(Protocol):
         """Write to the program's stdin; what comes before `run` has started it follows `Program.stdin`.
 
         After the program's end, or once its stdin was closed, this does nothing.
+        """
+
+    async def resolve(self, results: Sequence[ToolResult]) -> None:
+        """Answer calls the code waits for; never waits itself. Unknown ids and repeats do nothing.
+
+        While a call is not answered the time limit of the run does not count; after that it begins anew.
         """
 
     async def cancel(self) -> None:

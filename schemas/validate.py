@@ -14,6 +14,7 @@ from schemas.files import InputFile, file_name_fault
 from schemas.ids import EXECUTION_ID_RULE, is_execution_id, is_opaque_id
 from schemas.languages import CHECKED_ON_REQUEST, LANGUAGE_CODES, find_language
 from schemas.limits import Limits
+from schemas.tool_names import TOOL_LANGUAGES, identifier_of
 
 
 class Bounds(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,6 +31,8 @@ class Bounds(msgspec.Struct, frozen=True, kw_only=True):
     files_bytes_max: int = 50 * 1024 * 1024
     file_name_length_max: int = 255
     tools_max: int = 128
+    tools_bytes_max: int = 1024 * 1024
+    """Of names, descriptions and parameters together, about."""
 
 
 class Violation(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,6 +43,8 @@ class Violation(msgspec.Struct, frozen=True, kw_only=True):
     limit: int | float | str | list[str] | None = None
     too_large: bool = False
 
+
+TOOL_NAME_LENGTH_MAX = 256
 
 _LIMIT_CEILINGS: dict[str, float] = {
     "timeout_s": 86_400,
@@ -176,13 +181,27 @@ def _parents(name: str) -> Iterator[str]:
 
 def _tools(command: RunCode, bounds: Bounds) -> Iterator[Violation]:
     yield from _count("tools", command.tools, bounds.tools_max)
-    names = [tool.name for tool in command.tools]
-    for index, name in enumerate(names):
-        if not name or name in names[:index]:
-            yield Violation(field=f"tools[{index}].name", message="A tool needs a name of its own.")
-    if names:
-        # Refused rather than ignored: code that calls a tool would fail in a way nobody understands.
-        yield Violation(field="tools", message="Calling tools is not built yet; leave tools out.")
+    if not command.tools:
+        return
+    language = find_language(command.language)
+    if language is None or language.code not in TOOL_LANGUAGES:
+        message = f"Tools can be called in {' and '.join(TOOL_LANGUAGES)} only."
+        yield Violation(field="tools", message=message, limit=list(TOOL_LANGUAGES))
+        return
+    yield from _size("tools", str(command.tools), bounds.tools_bytes_max)
+    callable_as: dict[str, str] = {}
+    for index, tool in enumerate(command.tools):
+        field = f"tools[{index}].name"
+        identifier = identifier_of(tool.name, language.code)
+        if not identifier or len(tool.name) > TOOL_NAME_LENGTH_MAX:
+            message = (
+                f"A tool needs a name with a letter or digit, of at most {TOOL_NAME_LENGTH_MAX} characters."
+            )
+            yield Violation(field=field, message=message, limit=TOOL_NAME_LENGTH_MAX)
+        elif identifier in callable_as:
+            both = f"{callable_as[identifier][:80]!r} and {tool.name[:80]!r}"
+            yield Violation(field=field, message=f"Two tools cannot be told apart in code: {both}.")
+        callable_as[identifier] = tool.name
 
 
 def _limits(limits: Limits) -> Iterator[Violation]:

@@ -2,9 +2,9 @@
 
 The words on the job socket are those of the cold path's process 1: orders, each a length and a marshalled
 dict, and answers in lines of JSON. We say hello with two directory descriptors (working directory, program
-folder). An order `start` comes with stdin, stdout and stderr. One with `script` runs that Python program in
-this very process, and the zygote tells how it ended; any other is a command that is started and waited for,
-and we answer `ended` or `failed`.
+folder). An order `start` comes with stdin, stdout, stderr and maybe more, and says at which `places` they
+belong. One with `script` runs that Python program in this very process, and the zygote tells how it ended;
+any other is a command that is started and waited for, and we answer `ended` or `failed`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import tempfile
 import time
 from typing import Any
 
-from . import script, state
+from . import script, state, tools
 from .isolation import JOB_FD, WORKING_DIRECTORY
 
 _CHUNK_BYTES = 1 << 16
@@ -63,7 +63,7 @@ def _obey(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:
 
 def _adopt(stdio: list[int], order: dict[str, Any]) -> None:
     """Take the descriptors and the limits of the order; both are for good."""
-    for place, fd in enumerate(stdio):
+    for place, fd in zip(order["places"], stdio):  # noqa: B905  3.9
         os.dup2(fd, place)
         os.close(fd)
     for name, value in order["rlimits"].items():
@@ -82,7 +82,8 @@ def _run_script(order: dict[str, Any]) -> None:
     sys.path.insert(0, WORKING_DIRECTORY)
     _forget_what_siblings_share()
     keeper = state.Keeper(state.Plan.parse(order["state"])) if "state" in order else None
-    script.run(order["script"], order["args"], keeper)
+    callable_tools = tools.Tools(tools.Plan.parse(order["tools"])) if "tools" in order else None
+    script.run(order["script"], order["args"], keeper, callable_tools)
 
 
 def _forget_what_siblings_share() -> None:

@@ -39,15 +39,32 @@ class Keeper(Protocol):
         """Save those of `main`, which ended with `status`."""
 
 
-def run(path: str, args: Sequence[str], keeper: Keeper | None = None) -> None:
+class Tools(Protocol):
+    """What the program may call from outside: see `tools`."""
+
+    def enter(self, main: types.ModuleType) -> None:
+        """Put the functions into `main`."""
+
+    def leave(self, main: types.ModuleType) -> None:
+        """Take them out again."""
+
+    def execute(self, source: bytes, path: str, main: types.ModuleType) -> None:
+        """Run a program, as the body of an async function, in `main`."""
+
+
+def run(path: str, args: Sequence[str], keeper: Keeper | None = None, tools: Tools | None = None) -> None:
     """Run the program at `path` and end the process with its exit status. Does not return."""
     main = _make_main(path)
     process = os.getpid()
     sys.argv = [path, *args]
     if keeper:
         keeper.restore(main)
-    status = _execute(main, path)
+    if tools:
+        tools.enter(main)
+    status = _execute(main, path, tools)
     _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
+    if tools:
+        tools.leave(main)
     if keeper:
         keeper.save(main, status)
     status = _finish(main) or status
@@ -81,18 +98,21 @@ def _make_main(path: str) -> types.ModuleType:
     return main
 
 
-def _execute(main: types.ModuleType, path: str) -> int:
+def _execute(main: types.ModuleType, path: str, tools: Tools | None) -> int:
     try:
         with open(path, "rb") as file:
-            code = compile(file.read(), path, "exec", dont_inherit=True)
-        exec(code, main.__dict__)
+            source = file.read()
+        if tools:
+            tools.execute(source, path, main)
+        else:
+            exec(compile(source, path, "exec", dont_inherit=True), main.__dict__)
     except SystemExit as request:
         return _exit_status(request.code)
     except KeyboardInterrupt as interrupt:
-        _show(interrupt)
+        _show(interrupt, path)
         _end_by_interrupt()
     except BaseException as error:
-        status = _show(error)
+        status = _show(error, path)
         if isinstance(error, ModuleNotFoundError) and (advice := missing_module.advice(error)):
             _write_error(advice + "\n")
         return status
@@ -110,10 +130,12 @@ def _exit_status(code: Any) -> int:
     return 1
 
 
-def _show(error: BaseException) -> int:
+def _show(error: BaseException, path: str) -> int:
     """Print what the program did not catch, through the hook it may have set; return the exit status."""
-    own = error.__traceback__
-    error.__traceback__ = own.tb_next if own else None
+    trace = error.__traceback__
+    while trace and trace.tb_frame.f_code.co_filename != path:
+        trace = trace.tb_next  # ours, and the event loop's
+    error.__traceback__ = trace
     try:
         sys.excepthook(type(error), error, error.__traceback__)
     except SystemExit as request:

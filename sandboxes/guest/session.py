@@ -1,17 +1,24 @@
-"""A cold start with variables to keep: what `script` and `state` do in a warm child, from a fresh Python."""
+"""A cold start with variables to keep or tools to call: what a warm child does, from a fresh Python."""
 
 from __future__ import annotations
 
 import sys
 
 from . import script
-from .state import Keeper, Plan
+from .state import Keeper
+from .state import Plan as StatePlan
+from .tools import Plan as ToolsPlan
+from .tools import Tools
+
+_NO_PLAN = "-"
 
 
 def main() -> None:
-    """Run the program that the command line names after the plan. Does not return."""
-    _, plan, path, *args = sys.argv
+    """Run the program that the command line names after the plans. Does not return."""
+    _, state, tools, path, *args = sys.argv
     package = __name__.rpartition(".")[0]
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
-    script.run(path, args, Keeper(Plan.parse(plan)))
+    keeper = None if state == _NO_PLAN else Keeper(StatePlan.parse(state))
+    callable_tools = None if tools == _NO_PLAN else Tools(ToolsPlan.parse(tools))
+    script.run(path, args, keeper, callable_tools)

@@ -5,9 +5,9 @@ and imports little: its start is part of every cold execution. It trusts the ser
 the service in turn believes it nothing that could harm anybody but this one execution.
 
 Control socket: the service sends orders, each a length (four bytes, big-endian) and a marshalled dict:
-`start`, with stdin, stdout and stderr beside it as descriptors, `limit` (what runs), or `kill`. We say hello
-with two directory descriptors (working directory, program folder), then for every `start` one ending and for
-every `limit` one answer, lines of JSON. Nothing outlives the command: whatever it left behind is killed
+`start`, with descriptors beside it and the places where they belong, `limit` (what runs), or `kill`. We say
+hello with two directory descriptors (working directory, program folder), then for every `start` one ending
+and for every `limit` one answer, lines of JSON. Nothing outlives the command: what it left behind is killed
 before its ending is told. When the service is gone the socket closes, we end, and the kernel kills all that
 is left in this pid namespace.
 """
@@ -124,7 +124,7 @@ class Init:
         if order["do"] == "limit":
             self.limit(order["rlimits"])
             return
-        stdio, self.fds = self.fds[:3], self.fds[3:]
+        stdio, self.fds = self.fds[: len(order["places"])], self.fds[len(order["places"]) :]
         try:
             self.main = start(order, stdio)
         except OSError as error:
@@ -206,7 +206,7 @@ def become(order: "dict[str, Any]", stdio: list[int]) -> "NoReturn":
     for number in (signal.SIGPIPE, signal.SIGXFSZ, signal.SIGCHLD, signal.SIGINT):
         signal.signal(number, signal.SIG_DFL)
     os.setsid()
-    for target, fd in enumerate(stdio):
+    for target, fd in zip(order["places"], stdio):  # noqa: B905  3.9
         os.dup2(fd, target)
     prefer_as_victim()
     for name, value in order["rlimits"].items():

@@ -1,4 +1,4 @@
-"""The three pipes of one command."""
+"""The pipes of one command: three, and two more where it may call tools."""
 
 import os
 from dataclasses import dataclass
@@ -13,14 +13,18 @@ class Ends:
     stdin: int
     stdout: int
     stderr: int
+    answers: int = -1
+    """Where answers to tool calls are written, and `calls` where calls are read; -1 without tools."""
+    calls: int = -1
 
 
 class Pipes:
     """Our ends, and those that process 1 gets. A command without `with_stdin` reads nothing at all."""
 
-    def __init__(self, *, with_stdin: bool) -> None:
+    def __init__(self, *, with_stdin: bool, with_tools: bool = False) -> None:
         self._open: list[int] = []
-        stdin = -1
+        stdin = answers = calls = -1
+        channel: list[int] = []
         try:
             if with_stdin:
                 their_stdin, stdin = self._pipe()
@@ -29,12 +33,16 @@ class Pipes:
                 self._open.append(their_stdin)
             stdout, their_stdout = self._pipe()
             stderr, their_stderr = self._pipe()
+            if with_tools:
+                their_answers, answers = self._pipe()
+                calls, their_calls = self._pipe()
+                channel = [their_answers, their_calls]
         except OSError as error:
             for fd in self._open:
                 os.close(fd)
             raise SandboxFailed(f"No pipes can be made: {error.strerror}.") from error
-        self.ours = Ends(stdin, stdout, stderr)
-        self.theirs = [their_stdin, their_stdout, their_stderr]
+        self.ours = Ends(stdin, stdout, stderr, answers, calls)
+        self.theirs = [their_stdin, their_stdout, their_stderr, *channel]
 
     def hand_over(self) -> None:
         """Close the ends that are no longer ours."""

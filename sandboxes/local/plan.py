@@ -8,6 +8,7 @@ from sandboxes.languages import Recipe, Steps
 from sandboxes.local.bubblewrap import DATA_FOLDER, PROGRAM_FOLDER
 from sandboxes.local.cgroups import INIT_PROCESSES
 from sandboxes.protocol import Program
+from sandboxes.tool_kit import Channel
 from sandboxes.toolchain import Prestart
 from schemas.events import Stage
 from schemas.limits import SandboxLimits
@@ -15,6 +16,9 @@ from schemas.limits import SandboxLimits
 _DATA_FACTOR, _DATA_BYTES_MIN = 4, 4 * 1024**3
 """Without cgroups the memory watch needs some milliseconds: this bounds what one process gets meanwhile."""
 _MEMLOCK_BYTES = 64 * 1024
+_STDIO = [0, 1, 2]
+CHANNEL = Channel(answers_fd=62, calls_fd=63)
+"""Beyond the descriptors that anything in a sandbox has open when a program starts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +31,8 @@ class Command:
     folder: str
     timeout_s: float
     """For all commands of the stage together."""
+    tools: bool = False
+    """Whether it gets a `CHANNEL`."""
 
 
 def commands(recipe: Recipe, steps: Steps, program: Program, timeout_s: float, path: str) -> list[Command]:
@@ -43,7 +49,12 @@ def commands(recipe: Recipe, steps: Steps, program: Program, timeout_s: float, p
         for argv in steps.build
     ]
     run = Command(
-        stage="run", argv=steps.run, env={**env, **program.env}, folder=DATA_FOLDER, timeout_s=timeout_s
+        stage="run",
+        argv=steps.run,
+        env={**env, **program.env},
+        folder=DATA_FOLDER,
+        timeout_s=timeout_s,
+        tools=bool(program.tools),
     )
     return [*build, run]
 
@@ -63,6 +74,7 @@ def order(command: Command, limits: SandboxLimits, disk_bytes_max: int, *, group
         "argv": list(command.argv),
         "env": command.env,
         "cwd": command.folder,
+        "places": [*_STDIO, CHANNEL.answers_fd, CHANNEL.calls_fd] if command.tools else _STDIO,
         **limiting(limits, disk_bytes_max, grouped=grouped),
     }
 
@@ -73,6 +85,7 @@ def order_ahead(command: Command) -> dict[str, Any]:
         "argv": list(command.argv),
         "env": command.env,
         "cwd": command.folder,
+        "places": _STDIO,
         "rlimits": {},
         "memory_watch_bytes": 0,
     }

@@ -1,4 +1,4 @@
-"""Moving what a program writes from its pipes to whoever listens, at the listener's pace.
+"""Moving what a program writes from its pipes to whoever listens, at the listener's pace, tool calls too.
 
 Nothing is read before it is asked for: the pipe fills, and the program waits. Past the limit the rest is
 spliced to /dev/null, counted and never copied into this process.
@@ -11,8 +11,9 @@ from collections.abc import AsyncGenerator
 from contextlib import suppress
 from typing import Any
 
-from sandboxes.protocol import OutputFrame
-from schemas.events import OutputCount, OutputStream
+from sandboxes.local.tools import ToolLine
+from sandboxes.protocol import OutputFrame, ToolCalls
+from schemas.events import OutputCount, OutputStream, ToolCall
 
 _READ_BYTES = 64 * 1024
 _FLOOD_PIPE_BYTES = 1024 * 1024
@@ -61,10 +62,16 @@ class OutputBudget:
         )
 
 
-class Pump:
-    """The two output pipes of one command."""
+_PASSES_BEFORE_CALLS = 32
+"""Over a pipe's worth of output: what was written before a call is told before it, a flood holds up none."""
 
-    def __init__(self, stdout: int, stderr: int, budget: OutputBudget) -> None:
+
+class Pump:
+    """The two output pipes of one command, and its line to tools."""
+
+    def __init__(self, stdout: int, stderr: int, budget: OutputBudget, tools: ToolLine) -> None:
+        self._tools = tools
+        self._calls: list[ToolCall] = []
         self._open: dict[int, OutputStream] = {stdout: "stdout", stderr: "stderr"}
         self._budget = budget
         self._loop = asyncio.get_running_loop()
@@ -72,17 +79,23 @@ class Pump:
         for fd in self._open:
             os.set_blocking(fd, False)
 
-    async def frames(self, ended: "asyncio.Future[Any]") -> AsyncGenerator[OutputFrame, None]:
-        """Yield output until the pipes end, or the command has ended and they are empty."""
-        while self._open:
+    async def frames(self, ended: "asyncio.Future[Any]") -> AsyncGenerator[OutputFrame | ToolCalls, None]:
+        """Yield output and calls until the pipes end, or the command has ended and they are empty."""
+        passes = 0
+        while self._open or self._tools.fd >= 0 or self._calls:
             over = ended.done()
+            self._calls += self._tools.hear()
             progress = False
             for fd, stream in list(self._open.items()):
                 if frame := self._take(fd, stream):
                     yield frame
                     progress = True
-            if not progress:
-                if over or not self._open:
+            passes = passes + 1 if self._calls else 0
+            if self._calls and (not progress or passes >= _PASSES_BEFORE_CALLS):
+                calls, self._calls, passes = self._calls, [], 0
+                yield ToolCalls(calls)
+            elif not progress:
+                if over:
                     return
                 await self._wait(ended)
             elif self._budget.is_spent and not over:
@@ -133,7 +146,9 @@ class Pump:
             if not ready.done():
                 ready.set_result(None)
 
-        watched = list(self._open)
+        watched = [fd for fd in (*self._open, self._tools.fd) if fd >= 0]
+        if not watched:
+            return
         for fd in watched:
             self._loop.add_reader(fd, wake)
         ended.add_done_callback(wake)

@@ -5,12 +5,13 @@ import errno
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from infra.errors import RequestRefused
 from sandboxes.changes import Found, compare
 from sandboxes.languages import Recipe
 from sandboxes.local import files
+from sandboxes.local.account import Account
 from sandboxes.local.bubblewrap import PROGRAM_FOLDER
 from sandboxes.local.cgroups import Group, GroupUsage
 from sandboxes.local.config import LocalConfig
@@ -22,9 +23,19 @@ from sandboxes.local.prestarted import Prestarted
 from sandboxes.local.pump import OutputBudget, Pump
 from sandboxes.local.state import StateFolder
 from sandboxes.local.stdin import Stdin
+from sandboxes.local.tools import Clock, ToolLine
 from sandboxes.local.zygote_child import Child
-from sandboxes.protocol import Exit, FileChanges, Frame, OutputFrame, Program, SandboxFailed, SavedState
+from sandboxes.protocol import (
+    FileChanges,
+    Frame,
+    OutputFrame,
+    Program,
+    SandboxFailed,
+    SavedState,
+    ToolCalls,
+)
 from sandboxes.verdict import Circumstances, StopReason, Verdict, judge, size
+from schemas.commands import ToolResult
 from schemas.events import Stage
 from schemas.files import file_name_fault
 from schemas.limits import SandboxLimits
@@ -69,7 +80,6 @@ class LocalSandbox:
         self._joined = parts.joined
         self._uid = parts.uid
         self._ahead = parts.ahead
-        self._cpu_s_before = parts.cpu_s_before
         self._recipe = recipe
         self.language = recipe.code
         self._limits = limits
@@ -77,8 +87,11 @@ class LocalSandbox:
         self._loop = asyncio.get_running_loop()
         self._stdin = Stdin()
         self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
+        self._account = Account(parts.group, parts.cpu_s_before, self._budget)
         self._before: Sequence[Found] = ()
         self._state: StateFolder | None = None
+        self._clock = Clock(self._time_out)
+        self._tools = ToolLine(self._clock)
         self._began = 0.0
         self._stage_began: dict[Stage, float] = {}
         self._stopped: StopReason | None = None
@@ -110,12 +123,13 @@ class LocalSandbox:
                 async with aclosing(self._run_command(command)) as frames:
                     async for frame in frames:
                         yield frame
-                usage = self._usage()
+                usage = self._account.usage(self._ended)
                 verdict = self._judge(command, usage)
                 if verdict.exit_code != 0 or self._stopped:
                     break
             self._over = True
-            yield self._exit(stage, verdict, usage or self._usage())
+            usage = usage or self._account.usage(self._ended)
+            yield self._account.exit(stage, verdict, usage, time.monotonic() - self._began)
         finally:
             self._stop("cancelled")
             self._stdin.close()
@@ -123,6 +137,10 @@ class LocalSandbox:
     async def send_input(self, data: bytes, *, eof: bool = False) -> None:
         """Write to the program's stdin."""
         await self._stdin.write(data, eof=eof)
+
+    async def resolve(self, results: Sequence[ToolResult]) -> None:
+        """Answer tool calls."""
+        self._tools.resolve(results)
 
     async def cancel(self) -> None:
         """Kill all that runs, or what would run."""
@@ -171,6 +189,9 @@ class LocalSandbox:
                 self._state = StateFolder(self._guest.program_fd, self._uid, program.state)
                 self._state.put()
                 steps = self._state.steps(steps)
+            if program.tools:
+                place = self._guest.program_fd, self._uid
+                steps = self._tools.equip(place, self.language, steps, program.tools)
         except OSError as error:
             raise self._refusal(error, steps.file_name) from error
         self._before = await self._find_files()
@@ -189,33 +210,35 @@ class LocalSandbox:
                 f"The sandbox cannot be put into its control group: {error.strerror}."
             ) from error
 
-    async def _run_command(self, command: Command) -> AsyncGenerator[OutputFrame, None]:
-        """Run one command to its end; yields what it writes."""
+    async def _run_command(self, command: Command) -> AsyncGenerator[OutputFrame | ToolCalls, None]:
+        """Run one command to its end; yields what it writes and the tools it calls."""
         self._ended = None
         ends, ended = self._ahead.begin(command.stage) if self._ahead else await self._start(command)
         if command.stage == "run":
             self._stdin.open(ends.stdin)
-        pump = Pump(ends.stdout, ends.stderr, self._budget)
+        self._tools.open(ends.answers, ends.calls)
+        pump = Pump(ends.stdout, ends.stderr, self._budget, self._tools)
         began = self._stage_began.setdefault(command.stage, self._loop.time())
-        timer = self._loop.call_at(began + command.timeout_s, self._stop, "timed_out")
+        self._clock.start(command.timeout_s, began)
         try:
             async for frame in pump.frames(ended):
                 if self._budget.is_flooded:
                     self._stop("flooded")
-                if frame.data:
+                if isinstance(frame, ToolCalls) or frame.data:
                     yield frame
             if not ended.done():
                 self._guest.control.hear_silence()
             self._ended = await self._ending(ended)
         finally:
-            timer.cancel()
+            self._clock.stop()
+            self._tools.close()
             pump.close()
             ended.add_done_callback(_forget)
 
     async def _start(self, command: Command) -> "tuple[Ends, asyncio.Future[Ended]]":
         """Have process 1 start a command; returns our ends of its pipes, and its end."""
         start = order(command, self._limits, self._config.disk_bytes_max, grouped=self._group is not None)
-        pipes = Pipes(with_stdin=command.stage == "run")
+        pipes = Pipes(with_stdin=command.stage == "run", with_tools=command.tools)
         try:
             return pipes.ours, await self._guest.control.start(start, pipes.theirs)
         finally:
@@ -226,9 +249,12 @@ class LocalSandbox:
         try:
             return await ended
         except SandboxFailed:
-            if self._stopped or self._usage().oom_kills:
+            if self._stopped or self._account.usage(self._ended).oom_kills:
                 return None
             raise
+
+    def _time_out(self) -> None:
+        self._stop("timed_out")
 
     def _stop(self, why: StopReason) -> None:
         """Kill all processes, for the first reason given; then make sure."""
@@ -239,22 +265,6 @@ class LocalSandbox:
             self._group.lift_cpu_quota()
         self._guest.control.kill()
         self._last_resort = self._loop.call_later(_KILL_GRACE_S, self._guest.kill)
-
-    def _usage(self) -> GroupUsage:
-        """Return what all processes used: the group's account, or what process 1 added up."""
-        usage = self._usage_of_all()
-        return replace(usage, cpu_s=max(0.0, usage.cpu_s - self._cpu_s_before))
-
-    def _usage_of_all(self) -> GroupUsage:
-        if self._group:
-            return self._group.usage()
-        ended = self._ended or Ended(status=9, cpu_s=0.0, memory_bytes_peak=0, over_memory=False)
-        return GroupUsage(
-            cpu_s=ended.cpu_s,
-            memory_bytes_peak=ended.memory_bytes_peak,
-            oom_kills=int(ended.over_memory),
-            pids_refused=0,
-        )
 
     def _judge(self, command: Command, usage: GroupUsage) -> Verdict:
         around = Circumstances(
@@ -271,19 +281,6 @@ class LocalSandbox:
         # stopped between two commands is stopped, even if the one before ended well
         told = command.stage == "run" or not self._stopped
         return judge(self._ended.status if told and self._ended else None, around)
-
-    def _exit(self, stage: Stage, verdict: Verdict, usage: GroupUsage) -> Exit:
-        return Exit(
-            outcome=verdict.outcome,
-            stage=stage,
-            exit_code=verdict.exit_code,
-            signal=verdict.signal,
-            message=verdict.message,
-            wall_s=time.monotonic() - self._began,
-            cpu_s=usage.cpu_s,
-            memory_bytes_peak=usage.memory_bytes_peak,
-            output=self._budget.count(),
-        )
 
     def _refusal(self, error: OSError, name: str) -> Exception:
         if error.errno in (errno.ENOSPC, errno.EFBIG):

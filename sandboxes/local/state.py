@@ -9,17 +9,13 @@ import stat
 from dataclasses import dataclass
 
 from sandboxes.guest.state import BEFORE, NOTE, SAVED
+from sandboxes.guest_zip import guest_zip
 from sandboxes.languages import Steps
 from sandboxes.local.bubblewrap import PROGRAM_FOLDER
 from sandboxes.local.files import put_bytes
 from sandboxes.local.kernel import open_beneath
-from sandboxes.local.zygote_code import guest_zip
 from sandboxes.protocol import SavedState, StateOrder
 from sandboxes.state_files import BOOT, FOLDER, NOTE_BYTES_MAX, boot_script, saved_state, with_state
-
-_PLACE = f"{PROGRAM_FOLDER}/{FOLDER}"
-BOOT_PLACE = f"{_PLACE}/{BOOT}"
-"""The script that stands before a program whose variables are kept; a plan comes after it."""
 
 
 @dataclass(frozen=True, slots=True)

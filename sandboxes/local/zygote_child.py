@@ -17,10 +17,11 @@ from pathlib import Path
 from typing import Any
 
 from sandboxes.guest.script import LAST_WORD
+from sandboxes.local.bubblewrap import PROGRAM_FOLDER
 from sandboxes.local.control import Control, Ended, Hello
-from sandboxes.local.state import BOOT_PLACE
 from sandboxes.local.zygote_leash import Leash, without_init
 from sandboxes.protocol import SandboxFailed
+from sandboxes.state_files import BOOT, FOLDER, NO_PLAN
 
 _STATUS = re.compile("[0-9]{1,3}")
 _STATUS_MAX = 255
@@ -174,11 +175,12 @@ def _last_word(program_fd: int) -> int | None:
 
 
 def _script(script: str, *args: str) -> dict[str, Any]:
-    """Return the words for a script that runs in the warm process; it knows how to keep variables."""
-    if script == BOOT_PLACE:
-        plan, script, *rest = args
-        return {"script": script, "args": rest, "state": plan}
-    return {"script": script, "args": args}
+    """Return the words for a script that runs in the warm process, which needs nothing to boot."""
+    if script != f"{PROGRAM_FOLDER}/{FOLDER}/{BOOT}":
+        return {"script": script, "args": args}
+    state, tools, script, *rest = args
+    plans = {"state": state, "tools": tools}
+    return {"script": script, "args": rest} | {what: plan for what, plan in plans.items() if plan != NO_PLAN}
 
 
 def _kill(pidfd: int) -> None:

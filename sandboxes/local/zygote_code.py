@@ -1,13 +1,4 @@
-"""The guest package as one zip: it travels into the sandbox as bytes, whoever may read our own folders.
-
-With it goes cloudpickle, which is pure Python: saving variables shall not hang on what the guest has.
-"""
-
-import functools
-import importlib.util
-import io
-import zipfile
-from pathlib import Path
+"""How a zygote starts: the guest package lies in its sandbox as one zip."""
 
 PLACE = "/guest.zip"
 """Where the sandbox sees it."""
@@ -15,24 +6,3 @@ BOOT = (
     f"import sys; sys.path.insert(0, {PLACE!r}); from guest.zygote import main; del sys.path[0]; "
     "main(int(sys.argv[1]))"
 )
-
-_PACKAGE = Path(__file__).parents[1] / "guest"
-
-
-@functools.cache
-def guest_zip() -> bytes:
-    """Return the package `guest`, compressed: less than the 64 KiB that fit a pipe."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        for path in sorted(_PACKAGE.glob("*.py")):
-            archive.writestr(f"guest/{path.name}", path.read_bytes())
-        for path in sorted(_cloudpickle().glob("*.py")):
-            archive.writestr(f"cloudpickle/{path.name}", path.read_bytes())
-    return buffer.getvalue()
-
-
-def _cloudpickle() -> Path:
-    """Return where our own is, without importing it."""
-    spec = importlib.util.find_spec("cloudpickle")
-    assert spec is not None and spec.submodule_search_locations, "cloudpickle is a package we depend on"
-    return Path(spec.submodule_search_locations[0])

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sandboxes.guest.keeper import INIT_PLACE
+from sandboxes.guest_zip import guest_zip
 from sandboxes.local.bubblewrap import (
     DATA_FOLDER,
     GUEST_ID,
@@ -21,7 +22,7 @@ from sandboxes.local.bubblewrap import (
 )
 from sandboxes.local.idle import idle_program
 from sandboxes.local.launch import Inheritance
-from sandboxes.local.zygote_code import BOOT, PLACE, guest_zip
+from sandboxes.local.zygote_code import BOOT, PLACE
 from sandboxes.seccomp import filter_bytes
 
 _INODES_MAX = 16_384

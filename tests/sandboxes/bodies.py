@@ -10,11 +10,26 @@ import msgspec
 import pytest
 
 from sandboxes.fake import FakeSandboxes
-from sandboxes.fake_script import AnyStep, Break, Delete, Die, Echo, End, Put, Show, Tell, Wait, Write, script
+from sandboxes.fake_script import (
+    AnyStep,
+    Break,
+    Call,
+    Delete,
+    Die,
+    Echo,
+    End,
+    Put,
+    Show,
+    Tell,
+    Wait,
+    Write,
+    script,
+)
 from sandboxes.local import LocalConfig, LocalSandboxes
 from sandboxes.protocol import Exit, FileChanges, OutputFrame, Program, Sandbox, Sandboxes, SandboxSpec
 from sandboxes.toolchain import Toolchain
 from schemas.limits import SandboxLimits
+from schemas.tool_names import identifier_of
 
 MIB = 1024 * 1024
 LIMITS = SandboxLimits(timeout_s=20.0, memory_bytes_max=128 * MIB, cpus=2.0, pids_max=64)
@@ -112,7 +127,17 @@ def as_python(steps: tuple[AnyStep, ...]) -> str:
     return "\n".join(["import os, signal, sys, time", *(_line(step) for step in steps)])
 
 
-def _line(step: AnyStep) -> str:  # noqa: C901, PLR0911 - a table
+_CALL = """
+for result in await asyncio.gather(
+    *({name}(**{given!r}) for _ in range({times})), return_exceptions=True
+):
+    failed = isinstance(result, Exception)
+    import json
+    print(f"failed: {{result}}" if failed else json.dumps(result, separators=(",", ":")), flush=True)
+"""
+
+
+def _line(step: AnyStep) -> str:  # noqa: C901, PLR0911, PLR0912 - a table
     match step:
         case Write(stream=stream, times=times):
             data = step.data()
@@ -134,6 +159,8 @@ def _line(step: AnyStep) -> str:  # noqa: C901, PLR0911 - a table
             return f"os.remove({name!r})"
         case Show(name):
             return f"sys.stdout.write(open({name!r}).read()); sys.stdout.flush()"
+        case Call(name, given, times):
+            return _CALL.format(name=identifier_of(name, "py"), given=given, times=times)
         case End(code):
             return f"sys.exit({code})"
         case Die(name):

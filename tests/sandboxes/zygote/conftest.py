@@ -119,6 +119,7 @@ async def run_command(
         "argv": command,
         "env": ENVIRONMENT | (env or {}),
         "cwd": "/mnt/data",
+        "places": [0, 1, 2],
         "rlimits": rlimits or {},
         "memory_watch_bytes": 0,
     }
