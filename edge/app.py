@@ -14,8 +14,9 @@ from edge.access_log import AccessLog
 from edge.authentication import Authentication
 from edge.back_pressure import BackPressure
 from edge.body_limit import BodyBound, BodyLimit
-from edge.compatible import Compatible
+from edge.compatible import Compatible, CompatibleRooms
 from edge.config import EdgeConfig
+from edge.continuation import Continuations
 from edge.control import Control
 from edge.dependencies import Dependencies
 from edge.document import Document
@@ -27,12 +28,14 @@ from edge.metrics import CountRequests, Metrics
 from edge.openapi import openapi_document
 from edge.pages import ASSETS, HTTP_PAGE, STREAMS_PAGE, Pages
 from edge.paths import Paths
+from edge.programmatic import Programmatic
 from edge.queue import Queue
 from edge.queue_metrics import QueueMetrics
 from edge.request_id import RequestId
 from edge.sessions import SessionRoutes
 from edge.states import StateRoutes
 from edge.stored_files import StoredFiles
+from edge.tool_results import ToolResults
 from edge.uploads import Uploads
 from edge.user_limits import UserLimits
 from infra.stores.files import FileStore
@@ -41,6 +44,7 @@ from infra.stores.rates import Rates
 from infra.stores.sessions import Sessions
 from infra.stores.state import StateStore
 from streams.asyncapi import asyncapi_document
+from infra.stores.tool_answers import ToolAnswers
 from streams.protocol import Publisher
 
 _FORM_BYTES_MAX = 1024 * 1024
@@ -55,6 +59,7 @@ class Stores:
     rates: Rates
     sessions: Sessions
     states: StateStore
+    answers: ToolAnswers
 
 
 def create_app(
@@ -104,13 +109,16 @@ def _routes(
     queue = Queue(publisher)
     metrics.include(QueueMetrics(queue, config.health_timeout_s))
     back_pressure = BackPressure(queue, config.waiting_max, config.tenant_waiting_max)
-    compatible = Compatible(config, publisher, back_pressure, stores.files, stores.sessions, now)
+    rooms = CompatibleRooms(config, publisher, back_pressure, stores.files, stores.sessions, now)
+    results = ToolResults(publisher, stores.answers)
     executions = Executions(config, publisher, back_pressure, stores.files, stores.sessions, closing)
     sessions = SessionRoutes(publisher, stores.sessions)
-    control = Control(config, publisher)
+    continuations = Continuations(config.continuation_key, config.continuation_s)
+    control = Control(config, publisher, results)
     health = HealthRoutes(Dependencies(publisher, stores.presence, config.health_timeout_s), closing)
     return [
-        Route("/exec", compatible.run, methods=["POST"]),
+        Route("/exec", Compatible(rooms).run, methods=["POST"]),
+        *_programmatic_routes(Programmatic(rooms, results, stores.answers, continuations)),
         *_file_routes(config, stores.files),
         Route("/executions", executions.submit, methods=["POST"]),
         Route("/executions/{id}", executions.show, methods=["GET"]),
@@ -142,6 +150,13 @@ def _document_routes(config: EdgeConfig) -> list[BaseRoute]:
         Route(HTTP_PAGE.path, pages.http, methods=["GET"]),
         Route(STREAMS_PAGE.path, pages.streams, methods=["GET"]),
         Route(ASSETS + "{name}", pages.asset, methods=["GET"]),
+    ]
+
+
+def _programmatic_routes(programmatic: Programmatic) -> list[BaseRoute]:
+    return [
+        Route("/exec/programmatic", programmatic.run, methods=["POST"]),
+        Route("/exec/programmatic/cancel", programmatic.cancel, methods=["POST"]),
     ]
 
 

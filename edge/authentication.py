@@ -16,7 +16,7 @@ log = structlog.get_logger("edge.security")
 
 _DOCUMENTS = {page_path for page in (HTTP_PAGE, STREAMS_PAGE) for page_path in (page.path, page.document)}
 OPEN_PATHS = frozenset({"/health", "/health/ready", "/metrics", *_DOCUMENTS})
-KEY_IN_BODY_PATHS = frozenset({"/exec"})
+KEY_IN_BODY_PATHS = frozenset({"/exec", "/exec/programmatic"})
 """Routes of the compatible contract whose older clients put the key into the body; they look for it there."""
 
 

@@ -1,7 +1,7 @@
 """`POST /exec` of the compatible contract: one request, one run, one answer when it has ended."""
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 
 from starlette.requests import Request
@@ -27,24 +27,28 @@ from schemas.ids import ExecutionId
 from streams.protocol import Publisher
 
 
+@dataclass(frozen=True, slots=True)
+class CompatibleRooms:
+    """What the compatible routes that run code have to do with."""
+
+    config: EdgeConfig
+    publisher: Publisher
+    back_pressure: BackPressure
+    files: FileStore
+    sessions: Sessions
+    now: Callable[[], datetime]
+
+
 class Compatible:
     """The synchronous route that chat front ends use."""
 
-    def __init__(
-        self,
-        config: EdgeConfig,
-        publisher: Publisher,
-        back_pressure: BackPressure,
-        files: FileStore,
-        sessions: Sessions,
-        now: Callable[[], datetime],
-    ) -> None:
-        self._config = config
-        self._publisher = publisher
-        self._back_pressure = back_pressure
-        self._files = files
-        self._sessions = sessions
-        self._now = now
+    def __init__(self, rooms: CompatibleRooms) -> None:
+        self._config = rooms.config
+        self._publisher = rooms.publisher
+        self._back_pressure = rooms.back_pressure
+        self._files = rooms.files
+        self._sessions = rooms.sessions
+        self._now = rooms.now
 
     async def run(self, request: Request) -> Response:
         """POST /exec: 200 for every run that started, whatever became of it."""

@@ -19,12 +19,12 @@ def compatible_answer(asked: CompatibleCommand, transcript: Transcript) -> Compa
     finished = transcript.finished
     if finished is None:
         raise try_later(503, "execution_lost", "The execution is past retention.", 1)
-    if refusal := _never_ran(finished):
+    if refusal := never_ran(finished):
         raise refusal
     return CompatibleAnswer(
         session_id=finished.session_id or asked.command.session_id or "",
         stdout=transcript.stdout,
-        stderr=_with_sentences(transcript, finished),
+        stderr=stderr_of(transcript, finished),
         files=files_of(asked, finished),
         code=finished.exit_code,
         signal=finished.signal,
@@ -36,7 +36,8 @@ def compatible_answer(asked: CompatibleCommand, transcript: Transcript) -> Compa
     )
 
 
-def _never_ran(finished: Finished) -> Refusal | None:
+def never_ran(finished: Finished) -> Refusal | None:
+    """Return the refusal of a run that did not start, or was lost; None for every other."""
     match finished.outcome:
         case "rejected":
             return refuse(400, "rejected", finished.message)
@@ -51,7 +52,8 @@ def _never_ran(finished: Finished) -> Refusal | None:
             return None
 
 
-def _with_sentences(transcript: Transcript, finished: Finished) -> str:
+def stderr_of(transcript: Transcript, finished: Finished) -> str:
+    """Return stderr with all that must be said of the end in it."""
     stderr = transcript.stderr
     for sentence in _sentences(transcript, finished, silent=not (stderr or transcript.stdout)):
         if sentence not in stderr:

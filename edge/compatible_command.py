@@ -1,6 +1,6 @@
 """From the body of `POST /exec` to a command: the compatible words translated into ours."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -43,8 +43,7 @@ def compatible_command(
     it costs no sandbox.
     """
     asked = decode_as(body, CompatibleRun)
-    # Of several files under one name the last counts, as it would when they were written one by one.
-    files = {file.name: file for file in asked.files or ()}
+    files = _by_name(asked.files)
     name = new_id()
     command = RunCode(
         id=ExecutionId(name),
@@ -54,7 +53,7 @@ def compatible_command(
         code=asked.code,
         args=_args(asked),
         stdin="",
-        files=[_input_file(file) for file in files.values()],
+        files=input_files(asked.files),
         check_types=asked.check_types,
         limits=Limits(timeout_s=None if asked.timeout is None else asked.timeout / 1000),
         deadline=now + timedelta(seconds=config.start_s_max),
@@ -63,9 +62,19 @@ def compatible_command(
     try:
         command = checked(command, config.bounds)
     except Refusal as refusal:
-        raise _in_their_words(refusal) from None
+        raise in_their_words(refusal) from None
     newer = {name: file for name, file in files.items() if file.storage_session_id}
     return CompatibleCommand(command, newer, asked.session_id)
+
+
+def input_files(files: Sequence[CompatibleFile] | None) -> list[InputFile]:
+    """Return the files a request refers to in our words. Raises `Refusal`."""
+    return [_input_file(file) for file in _by_name(files).values()]
+
+
+def _by_name(files: Sequence[CompatibleFile] | None) -> dict[str, CompatibleFile]:
+    """Of several files under one name the last counts, as it would when they were written one by one."""
+    return {file.name: file for file in files or ()}
 
 
 def _args(asked: CompatibleRun) -> list[str]:
@@ -81,8 +90,11 @@ def _input_file(file: CompatibleFile) -> InputFile:
     return InputFile(name=file.name, session_id=SessionId(session), file_id=FileId(file.id))
 
 
-def _in_their_words(refusal: Refusal) -> Refusal:
-    """Broken rules are 400 there, sizes too: 413 would read as "temporarily unavailable, retry"."""
+def in_their_words(refusal: Refusal) -> Refusal:
+    """Return a refusal as clients of this contract expect it.
+
+    Broken rules are 400 there, sizes too: 413 would read as "temporarily unavailable, retry".
+    """
     field = _THEIR_NAMES.get(refusal.body.field or "", refusal.body.field)
     changed: dict[str, Any] = {"error": "invalid_request", "field": field}
     return Refusal(400, msgspec.structs.replace(refusal.body, **changed))

@@ -17,7 +17,12 @@ from schemas.files import FileRef
 
 def files_of(asked: CompatibleCommand, finished: Finished) -> list[CompatibleFileRef]:
     """Return the outputs, and then the inputs that the client still has."""
-    return [*(_output(ref) for ref in finished.files), *_inherited(asked, finished)]
+    return [*outputs_of(finished), *_inherited(asked, finished)]
+
+
+def outputs_of(finished: Finished) -> list[CompatibleFileRef]:
+    """Return what was new or changed."""
+    return [_output(ref) for ref in finished.files]
 
 
 def delivery_of(finished: Finished) -> ArtifactDelivery | UnsetType:

@@ -44,6 +44,10 @@ class EdgeConfig:
     """Requests that may wait for a handler before new ones are told to come back."""
     tenant_waiting_max: int = 5_000
     """Of one tenant."""
+    continuation_key: bytes = b"\0" * 32
+    """Signs continuation tokens; the same on every edge."""
+    continuation_s: float = 600.0
+    """How long a program waits for its tools, and so how old a token may be."""
     comment_every_s: float = 15.0
     """How often a silent SSE stream shows that it lives."""
     health_timeout_s: float = 5.0

@@ -11,25 +11,25 @@ from edge.config import EdgeConfig
 from edge.lookup import find_unfinished
 from edge.refusals import Refusal, refuse
 from edge.responses import json_response
-from schemas.commands import CancelExecution, ControlCommand, ResolveToolCalls, SendInput, ToolResult
+from edge.tool_results import ToolResults
+from schemas.commands import CancelExecution, ControlCommand, SendInput
 from schemas.http import Accepted, ErrorBody, InputBody, ToolResultsBody
 from schemas.wire import decode_as
 from streams.protocol import ExecutionRecord, Publisher
-
-TOOL_RESULTS_MAX = 200
 
 
 class Control:
     """The writing side of `/executions/{id}`. Each answer means: told, not: done."""
 
-    def __init__(self, config: EdgeConfig, publisher: Publisher) -> None:
+    def __init__(self, config: EdgeConfig, publisher: Publisher, results: ToolResults) -> None:
         self._config = config
         self._publisher = publisher
+        self._results = results
 
     async def cancel(self, request: Request) -> Response:
         """DELETE /executions/{id}: 202; 409 with the outcome once finished."""
         record = await find_unfinished(self._publisher, request)
-        return await self._told(request, record, CancelExecution(execution_id=record.id))
+        return await self._tell(request, record, CancelExecution(execution_id=record.id))
 
     async def send_input(self, request: Request) -> Response:
         """POST /executions/{id}/input: 202; 409 once finished."""
@@ -37,22 +37,24 @@ class Control:
         body = decode_as(await read_body(request, self._config.body_timeout_s), InputBody)
         _check_input(body, self._config.bounds.stdin_bytes_max)
         command = SendInput(execution_id=record.id, data=body.data, encoding=body.encoding, eof=body.eof)
-        return await self._told(request, record, command)
+        return await self._tell(request, record, command)
 
     async def resolve_tool_calls(self, request: Request) -> Response:
-        """POST /executions/{id}/tool-results: 202; 409 once finished."""
+        """POST /executions/{id}/tool-results: 202, also to the same results again; 409 once finished."""
         record = await find_unfinished(self._publisher, request)
         body = decode_as(await read_body(request, self._config.body_timeout_s), ToolResultsBody)
-        _check_results(body.results)
-        return await self._told(
-            request, record, ResolveToolCalls(execution_id=record.id, results=body.results)
-        )
+        await self._results.send(record.id, body.results, "results")
+        return _told(request, record)
 
-    async def _told(self, request: Request, record: ExecutionRecord, command: ControlCommand) -> Response:
+    async def _tell(self, request: Request, record: ExecutionRecord, command: ControlCommand) -> Response:
         await self._publisher.send(command)
-        path = f"{request.state.prefix}/executions/{record.id}"
-        links = {"self": path, "events": f"{path}/events"}
-        return json_response(Accepted(id=record.id, status=record.status, links=links), 202)
+        return _told(request, record)
+
+
+def _told(request: Request, record: ExecutionRecord) -> Response:
+    path = f"{request.state.prefix}/executions/{record.id}"
+    links = {"self": path, "events": f"{path}/events"}
+    return json_response(Accepted(id=record.id, status=record.status, links=links), 202)
 
 
 def _check_input(body: InputBody, bytes_max: int) -> None:
@@ -66,12 +68,3 @@ def _check_input(body: InputBody, bytes_max: int) -> None:
     if size > bytes_max:
         message = f"data is {size} bytes, the limit is {bytes_max}."
         raise Refusal(413, ErrorBody(error="too_large", message=message, field="data", limit=bytes_max))
-
-
-def _check_results(results: list[ToolResult]) -> None:
-    if not 0 < len(results) <= TOOL_RESULTS_MAX:
-        message = f"results needs 1 to {TOOL_RESULTS_MAX} entries and has {len(results)}."
-        body = ErrorBody(error="invalid_request", message=message, field="results", limit=TOOL_RESULTS_MAX)
-        raise Refusal(422, body)
-    if len({result.call_id for result in results}) < len(results):
-        raise refuse(422, "invalid_request", "results has two entries for one call_id.", "results")

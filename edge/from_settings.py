@@ -2,8 +2,10 @@
 
 import os
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from edge.config import EdgeConfig
+from edge.continuation import signing_key
 from edge.keys import Keyring
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
@@ -30,6 +32,8 @@ def config_of(settings: Settings) -> EdgeConfig:
         execution_s_max=float(settings.max_execution_time),
         sync_wait_s_max=settings.millrace_sync_wait_seconds_max,
         when_client_leaves=settings.millrace_sync_disconnect,
+        continuation_key=signing_key(settings.api_key.reveal(), _redis_password(settings)),
+        continuation_s=settings.millrace_tool_wait_seconds_max + 60,
         waiting_max=settings.millrace_queue_max,
         tenant_waiting_max=settings.millrace_tenant_queue_max,
         health_timeout_s=float(settings.health_check_timeout),
@@ -55,6 +59,13 @@ def _users(settings: Settings) -> "JwtUsers | None":
         leeway_s=settings.codeapi_jwt_leeway_seconds,
     )
     return load_users(settings.codeapi_jwt_public_key_file, settings.codeapi_jwt_jwks_file, rules)
+
+
+def _redis_password(settings: Settings) -> str:
+    """Return what all edges know of Redis, however each of them spells its address."""
+    if settings.redis_url is not None:
+        return urlsplit(settings.redis_url.reveal()).password or ""
+    return settings.redis_password.reveal() if settings.redis_password is not None else ""
 
 
 def _user_limits(settings: Settings) -> dict[str, int]:

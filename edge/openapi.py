@@ -24,6 +24,7 @@ from schemas.http import (
     ToolResultsBody,
 )
 from schemas.json_schema import schemas_for_components
+from schemas.programmatic import Cancelled, CancelRequest, ProgrammaticAnswer, ProgrammaticRun
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -53,6 +54,21 @@ OPERATIONS = (
         {200: CompatibleAnswer},
         CompatibleRun,
         example={"lang": "py", "code": "print(6 * 7)"},
+    ),
+    Operation(
+        "post",
+        "/exec/programmatic",
+        "Run code that calls tools of yours: begin with `code`, go on with `continuation_token`.",
+        {200: ProgrammaticAnswer},
+        ProgrammaticRun,
+        example={"code": "print(await f(a=1))", "tools": [{"name": "f"}]},
+    ),
+    Operation(
+        "post",
+        "/exec/programmatic/cancel",
+        "End what a request with that `X-LibreChat-Code-Request-ID` waits for.",
+        {200: Cancelled},
+        CancelRequest,
     ),
     Operation("post", "/upload", "Store files in a new session.", {200: UploadAnswer}, form=_UPLOAD),
     Operation("post", "/upload/batch", "The same, each file for itself.", {200: BatchAnswer}, form=_UPLOAD),

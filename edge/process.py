@@ -25,6 +25,7 @@ from infra.redis import build_redis
 from infra.settings import Settings
 from infra.stores.presence import RedisPresence
 from infra.stores.rates import Rates
+from infra.stores.tool_answers import ToolAnswers
 from infra.tasks import end_tasks
 from streams.bodies import build_transport
 
@@ -63,7 +64,9 @@ async def _serve(settings: Settings, listeners: Sequence[socket.socket]) -> None
     rates = Rates(redis, redis_config(settings))
     sessions = session_store(settings, redis)
     states = state_store(settings, redis, files.objects)
-    stores = Stores(RedisPresence(redis, redis_config(settings)), files, rates, sessions, states)
+    answers = ToolAnswers(redis, redis_config(settings), settings.millrace_log_retention_seconds)
+    presence = RedisPresence(redis, redis_config(settings))
+    stores = Stores(presence, files, rates, sessions, states, answers)
     metrics = Metrics()
     app = create_app(config_of(settings), transport, stores, metrics=metrics, closing=closing, now=_now)
     dependencies = Dependencies(transport, stores.presence, settings.health_check_timeout)

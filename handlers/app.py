@@ -53,9 +53,10 @@ async def _serve(settings: Settings) -> None:
     sweeping = [asyncio.create_task(sweep.forever(every_s)) for sweep in sweeps]
     if settings.state_archive_enabled:
         sweeping.append(asyncio.create_task(_archive(settings, states).forever()))
+    registry = Registry(ender.start, settings.millrace_tool_wait_seconds_max)
     stores = Stores(RedisPresence(redis, redis_config(settings)), files, sessions, states)
     try:
-        await _build(settings, stores, Registry(ender.start)).run(stop, _now)
+        await _build(settings, stores, registry).run(stop, _now)
     finally:
         for task in sweeping:
             task.cancel()

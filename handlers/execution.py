@@ -38,4 +38,5 @@ class Execution:
             stdin=(command.stdin or "").encode(),
             keep_stdin_open=command.stdin is None,
             state=state,
+            tools=command.tools,
         )

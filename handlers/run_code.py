@@ -25,6 +25,7 @@ from handlers.endings import (
 )
 from handlers.execution import Execution
 from handlers.files import ExecutionFiles, Kept
+from handlers.frames import run_program
 from handlers.journal import Journal
 from handlers.running import Registry
 from handlers.sessions import enter_session
@@ -36,8 +37,6 @@ from infra.stores.sessions import Sessions
 from sandboxes.protocol import (
     Exit,
     LanguageMissing,
-    OutputFrame,
-    Program,
     Sandbox,
     Sandboxes,
     SandboxFailed,
@@ -183,7 +182,7 @@ class RunCodeHandler:
             if self._is_unwanted(execution):
                 return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
             started_at = await self._say_started(execution, sandbox)
-            exit_ = await _run(sandbox, program, execution.journal)
+            exit_ = await run_program(execution, sandbox, program, self._now)
             kept = replace(await files.keep(sandbox), state=await state.keep(sandbox, exit_))
             await self._conclude(execution, exit_, kept, started_at)
         finally:
@@ -248,14 +247,3 @@ class RunCodeHandler:
         """Write the outcome of an execution that nobody may start any more."""
         finished = unstarted(begun.lease, last_started(begun), outcome, message, self._now())
         await self._consumer.finish(begun.lease, [], finished)
-
-
-async def _run(sandbox: Sandbox, program: Program, journal: Journal) -> Exit:
-    """Run the program to its end, writing all it says to the log."""
-    async for frame in sandbox.run(program):
-        match frame:
-            case OutputFrame():
-                await journal.output(frame)
-            case Exit():
-                return frame
-    raise SandboxFailed("its run ended without an exit")

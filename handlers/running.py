@@ -9,8 +9,9 @@ from dataclasses import replace
 
 import structlog
 
+from handlers.tool_wait import ToolWait
 from sandboxes.protocol import Program, Sandbox
-from schemas.commands import CancelExecution, EndSession, ResolveToolCalls, SendInput
+from schemas.commands import CancelExecution, EndSession, ResolveToolCalls, SendInput, ToolResult
 from schemas.ids import ExecutionId
 from streams.protocol import Control
 
@@ -22,13 +23,16 @@ HEARD_MAX = 1000
 """How many are kept for an execution that is being begun."""
 EARLY_BYTES_MAX = 16 * 1024 * 1024
 """How much input is kept for a sandbox that is not there yet."""
+TOOL_IDLE_S = 600.0
 
 
 class Running:
     """One execution in this process. Control commands may come before its sandbox does."""
 
-    def __init__(self, execution_id: ExecutionId, attempt: int = 0) -> None:
+    def __init__(self, execution_id: ExecutionId, attempt: int = 0, tool_idle_s: float = TOOL_IDLE_S) -> None:
         self.execution_id = execution_id
+        self.tool_wait = ToolWait(tool_idle_s, self._give_up)
+        self._giving_up: asyncio.Task[None] | None = None
         self.cancelled = asyncio.Event()
         self.reason = ""
         self.interrupted = False
@@ -52,7 +56,9 @@ class Running:
                 await self.cancel(reason or "The execution was cancelled.")
             case SendInput() as sent:
                 await self._input(sent)
-            case ResolveToolCalls() | EndSession():
+            case ResolveToolCalls(results=results):
+                await self._resolve(results)
+            case EndSession():
                 pass
 
     async def cancel(self, reason: str) -> None:
@@ -78,6 +84,15 @@ class Running:
             program, stdin=program.stdin + early, keep_stdin_open=program.keep_stdin_open and not ended
         )
 
+    async def _resolve(self, results: Sequence[ToolResult]) -> None:
+        """Answer calls; the sandbox knows which are its own and open."""
+        self.tool_wait.answered(results)
+        if self._sandbox is not None:
+            await self._sandbox.resolve(results)
+
+    def _give_up(self, reason: str) -> None:
+        self._giving_up = asyncio.create_task(self.cancel(reason))
+
     async def _input(self, sent: SendInput) -> None:
         data = _input_bytes(sent)
         if self._sandbox is not None:
@@ -94,9 +109,12 @@ def _ignore(_command: EndSession) -> None:
 
 
 class Registry:
-    """All running executions of this process by id."""
+    """All running executions of this process by id. Their tools may be idle for `tool_idle_s`."""
 
-    def __init__(self, end_session: Callable[[EndSession], None] = _ignore) -> None:
+    def __init__(
+        self, end_session: Callable[[EndSession], None] = _ignore, tool_idle_s: float = TOOL_IDLE_S
+    ) -> None:
+        self._tool_idle_s = tool_idle_s
         self._running: dict[ExecutionId, Running] = {}
         self._expected: dict[ExecutionId, list[list[Control]]] = {}
         self._end_session = end_session
@@ -120,12 +138,13 @@ class Registry:
     @contextmanager
     def holding(self, execution_id: ExecutionId, attempt: int) -> Iterator[Running]:
         """Make an execution, last started as `attempt`, reachable for control commands in the block."""
-        running = Running(execution_id, attempt)
+        running = Running(execution_id, attempt, self._tool_idle_s)
         self._running[execution_id] = running
         try:
             yield running
         finally:
             self._running.pop(execution_id, None)
+            running.tool_wait.over()
 
     async def on_control(self, control: Control) -> None:
         """Pass a control command to the execution it is for, if it runs here, or to the end of sessions."""

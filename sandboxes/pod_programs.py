@@ -12,7 +12,7 @@ from pathlib import Path
 from infra.built_folder import built_folder
 from infra.cache_folder import cache_folder
 from infra.setup import go
-from sandboxes.local.zygote_code import guest_zip
+from sandboxes.guest_zip import guest_zip
 
 SOURCES = Path(__file__).parent
 _PROGRAMS = ("agent", "sidecar")

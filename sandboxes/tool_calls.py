@@ -15,15 +15,14 @@ import msgspec
 from schemas.commands import Tool, ToolResult
 from schemas.events import ToolCall
 from schemas.ids import CallId
+from schemas.limits import TOOL_CALLS_MAX, TOOL_RESULT_BYTES_MAX
 
-CALLS_MAX = 200
-"""Of one execution."""
 REFUSALS_MAX = 1000
 """Calls beyond what is allowed get an answer so often; a program that goes on is not heard any more."""
 CALL_BYTES_MAX = 1024 * 1024
 """Of one call's line."""
-RESULT_BYTES_MAX = 5 * 1024 * 1024
-"""Of one result as JSON."""
+_AROUND_BYTES = 1024
+"""What a line has beside the result."""
 _UNREADABLE = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 
@@ -102,8 +101,8 @@ class ToolDesk:
             return f"Sandbox requested an unregistered tool: {called.name[:80]}"
         if size > CALL_BYTES_MAX:
             return f"The input of a tool call may be {CALL_BYTES_MAX} bytes at most."
-        if self._made >= CALLS_MAX:
-            return f"A program may call tools {CALLS_MAX} times at most."
+        if self._made >= TOOL_CALLS_MAX:
+            return f"A program may call tools {TOOL_CALLS_MAX} times at most."
         return None
 
     def _refuse(self, key: int | str, error: str) -> None:
@@ -119,7 +118,7 @@ def _answer(key: int | str, result: ToolResult) -> _Answer:
 
 def _line(answer: _Answer) -> bytes:
     line = msgspec.json.encode(answer)
-    if len(line) > RESULT_BYTES_MAX:
-        error = f"The result is larger than {RESULT_BYTES_MAX} bytes."
+    if len(line) > TOOL_RESULT_BYTES_MAX + _AROUND_BYTES:
+        error = f"The result is larger than {TOOL_RESULT_BYTES_MAX} bytes."
         line = msgspec.json.encode(_Answer(answer.key, error=error))
     return line + b"\n"

@@ -6,6 +6,11 @@ import msgspec
 
 _N = TypeVar("_N", int, float)
 
+TOOL_CALLS_MAX = 200
+"""How many tools one execution may call."""
+TOOL_RESULT_BYTES_MAX = 5 * 1024 * 1024
+"""Of one result as JSON."""
+
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Limits a publisher asks for. They may lower the operator's, never raise them; None asks nothing."""

@@ -128,3 +128,9 @@ class Requests:
     millrace_sync_disconnect: Literal["cancel", "finish"] = setting(
         "cancel", "What becomes of an execution whose waiting client has gone."
     )
+    millrace_tool_wait_seconds_max: float = setting(
+        600.0,
+        "Seconds a program may wait for a tool without a result or a new call; then it is cancelled.",
+        at_least=1,
+        at_most=86_400,
+    )

@@ -5,7 +5,7 @@ import contextlib
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import AbstractAsyncContextManager
 
-from schemas.commands import CancelExecution, ControlCommand, EndSession, RunCode
+from schemas.commands import CancelExecution, ControlCommand, EndSession, ResolveToolCalls, RunCode
 from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.depth import QueueDepth
@@ -48,7 +48,7 @@ class MemoryPublisher:
 
     async def send(self, command: ControlCommand) -> None:
         control = Control(self._broker.new_id(), command)
-        if not isinstance(command, EndSession):
+        if not isinstance(command, EndSession | ResolveToolCalls):
             mail = self._broker.mail(command.execution_id, self._policy.log_retention_s)
             mail.controls[control.entry] = control
         for put in self._broker.control:

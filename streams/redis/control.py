@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
-from schemas.commands import CancelExecution, EndSession
+from schemas.commands import CancelExecution, EndSession, ResolveToolCalls
 from schemas.ids import ExecutionId
 from schemas.wire import WireFault, decode_control
 from streams.delivery import DeadLetter, hear
@@ -80,7 +80,8 @@ class ControlReader:
             return
         control = Control(fields.get(b"once", entry.encode()).decode(errors="replace"), command)
         # First the mail, then the handler: whoever takes the execution in between finds it in the mail.
-        if not isinstance(command, EndSession):
+        # Results of tools are for the handler alone whose code asked, and may be large.
+        if not isinstance(command, EndSession | ResolveToolCalls):
             parked = await self._deposit(command.execution_id, f"{entry} {control.entry}", body)
             if parked and isinstance(command, CancelExecution):
                 await self._wake(command.execution_id)

@@ -74,11 +74,11 @@ class Link:
         except TimeoutError:
             raise redis_errors.TimeoutError(f"no answer within {patience_s} s") from None
 
-    async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> None:
-        """Put one entry on a stream, which keeps about `entries_max` of the newest (0: all)."""
+    async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> Any:
+        """Put an entry on a stream, which keeps about `entries_max` of the newest (0: all). Return its id."""
         bound = ("MAXLEN", "~", entries_max) if entries_max else ()
         flat = [part for item in fields.items() for part in item]
-        await self.call("XADD", stream, *bound, "*", *flat)
+        return await self.call("XADD", stream, *bound, "*", *flat)
 
     async def answer(self, operation: Awaitable[T]) -> T:
         """Return what `operation` does. Raises `Unavailable` after a few seconds."""

@@ -22,6 +22,9 @@ from streams.redis.telling import tell
 from streams.topology import DATA
 
 CONTROL_ENTRIES_MAX = 10_000
+LARGE_COMMAND_BYTES = 64 * 1024
+"""Results of tools may be megabytes, and so many of those are not kept; once one is so large, all go that are
+older than some leases: who has not heard them by then has lost what they were for."""
 
 
 class RedisPublisher:
@@ -72,9 +75,13 @@ class RedisPublisher:
 
     async def send(self, command: ControlCommand) -> None:
         # The client may send it twice when an answer is lost; by the nonce the repeat is known for one.
-        fields: dict[str, Argument] = {DATA: encode(command), "once": secrets.token_hex(8)}
+        body = encode(command)
+        fields: dict[str, Argument] = {DATA: body, "once": secrets.token_hex(8)}
         control = self._link.topology.control
-        await self._link.publish(lambda: self._link.add(control, fields, CONTROL_ENTRIES_MAX))
+        entry = await self._link.publish(lambda: self._link.add(control, fields, CONTROL_ENTRIES_MAX))
+        if len(body) > LARGE_COMMAND_BYTES:
+            oldest_ms = int(entry.partition(b"-")[0]) - round(self._link.policy.lease_s * 4000)
+            await self._link.answer(self._link.call("XTRIM", control, "MINID", "~", max(0, oldest_ms)))
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         key = self._link.topology.record(execution_id)

@@ -25,9 +25,10 @@ from infra.stores.folder_objects import FolderObjects
 from infra.stores.rates import Rates
 from infra.stores.sessions import RedisSessions
 from infra.stores.state import StateStore, StateTerms
+from infra.stores.tool_answers import ToolAnswers
 from schemas.commands import ControlCommand, RunCode
 from schemas.digest import digest_of
-from schemas.events import Finished, Output, Started
+from schemas.events import Finished, Output, Started, ToolCall, ToolCallsRequested
 from schemas.presence import HandlerPresence, LanguagePresence
 from schemas.wire import decode_run_code
 from streams.memory import MemoryBroker, MemoryTransport
@@ -61,6 +62,11 @@ class Act:
     async def say(self, data: str, stream: str = "stdout", **more: Any) -> None:
         await self.transport.append(self.lease, [Output(**self._fields(), stream=stream, data=data, **more)])
         self.spoke.set()
+
+    async def call(self, *calls: ToolCall) -> None:
+        """Call tools; `controls` gets the results."""
+        asked = ToolCallsRequested(**self._fields(), calls=list(calls))
+        await self.transport.append(self.lease, [asked])
 
     async def finish(self, outcome: str = "exited", **more: Any) -> None:
         fields = {"attempt": 1, "exit_code": 0 if outcome == "exited" else None, **more}
@@ -195,8 +201,16 @@ async def states(redis_config: RedisConfig, tmp_path: Path) -> AsyncIterator[Sta
 
 
 @pytest.fixture
+async def answers(redis_config: RedisConfig) -> AsyncIterator[ToolAnswers]:
+    """Really known answers."""
+    client = build_redis(redis_config)
+    yield ToolAnswers(client, redis_config, ttl_s=600)
+    await client.aclose()
+
+
+@pytest.fixture
 async def make_house(
-    file_store: FileStore, rates: Rates, sessions: RedisSessions, states: StateStore
+    file_store: FileStore, rates: Rates, sessions: RedisSessions, states: StateStore, answers: ToolAnswers
 ) -> AsyncIterator[MakeHouse]:
     """Build houses: `served=True` behind a real server, `publisher=` to put a broken one in front."""
     async with AsyncExitStack() as stack:
@@ -218,7 +232,7 @@ async def make_house(
             app = create_app(
                 EdgeConfig(**config),
                 publisher or transport,
-                Stores(presence, files or file_store, rates, sessions, states),
+                Stores(presence, files or file_store, rates, sessions, states, answers),
                 closing=closing,
             )
             if handled:

@@ -5,6 +5,9 @@ from typing import Any
 
 import pytest
 
+from edge.tool_results import calls_asked
+from schemas.events import ToolCall
+
 RUN = {"language": "py", "code": "x"}
 
 
@@ -148,21 +151,54 @@ async def test_input_reaches_the_program_that_runs(house: Any) -> None:
     assert (await finished(house, "e"))["stdout"] == "one\n|None|False;AAE=|base64|False;|None|True;"
 
 
+async def call_two(act: Any) -> None:
+    """Call two tools in two events and write down what comes of it."""
+    await act.start()
+    for call in ("1", "2"):
+        await act.call(ToolCall(id=call, name="look", input={"at": call}))
+    told = await act.controls.get()
+    await act.say(str([(result.call_id, result.result, result.is_error) for result in told.results]))
+    await act.finish()
+
+
 async def test_tool_results_reach_the_program_that_waits(house: Any) -> None:
-    """Values of any JSON type."""
-
-    async def ask(act: Any) -> None:
-        await act.start()
-        told = await act.controls.get()
-        await act.say(str([(result.call_id, result.result, result.is_error) for result in told.results]))
-        await act.finish()
-
-    house.handler.scripts["ask"] = ask
+    """Values of any JSON type; the same ones again are accepted and reach nobody twice."""
+    house.handler.scripts["ask"] = call_two
     await house.client.post("/executions", json={**RUN, "code": "ask", "id": "t"})
+    await asked(house, "t", 2)
     results = [{"call_id": "1", "result": {"a": [1]}}, {"call_id": "2", "is_error": True}]
     answer = await house.client.post("/executions/t/tool-results", json={"results": results})
     assert answer.status_code == 202
     assert (await finished(house, "t"))["stdout"] == "[('1', {'a': [1]}, False), ('2', None, True)]"
+
+
+async def test_a_tool_result_counts_once(house: Any) -> None:
+    """The same again is accepted; another one for the same call, or one for no call, is not."""
+
+    async def ask(act: Any) -> None:
+        await act.start()
+        await act.call(ToolCall(id="1", name="look", input={}))
+        await asyncio.sleep(60)
+
+    house.handler.scripts["ask"] = ask
+    await house.client.post("/executions", json={**RUN, "code": "ask", "id": "t"})
+    await asked(house, "t", 1)
+    expected = [({"result": 1}, 202), ({"result": 1}, 202), ({"result": 2}, 409), ({"is_error": True}, 409)]
+    for result, status in expected:
+        body = {"results": [{"call_id": "1", **result}]}
+        assert (await house.client.post("/executions/t/tool-results", json=body)).status_code == status
+    stray = await house.client.post("/executions/t/tool-results", json={"results": [{"call_id": "x"}]})
+    assert (stray.status_code, stray.json()["field"]) == (400, "results[0].call_id")
+    large = {"results": [{"call_id": "1", "result": "x" * (5 * 1024 * 1024)}]}
+    refused = await house.client.post("/executions/t/tool-results", json=large)
+    assert (refused.status_code, refused.json()["field"]) == (413, "results[0].result")
+
+
+async def asked(house: Any, execution_id: str, calls: int) -> None:
+    """Wait until so many tool calls are in the log."""
+    async with asyncio.timeout(20):
+        while len(await calls_asked(house.transport, execution_id)) < calls:
+            await asyncio.sleep(0.005)
 
 
 @pytest.mark.parametrize(

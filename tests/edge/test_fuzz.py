@@ -104,7 +104,10 @@ async def ask(method: str, path: str, body: bytes | str, given_headers: dict[str
     closing = asyncio.Event()
     closing.set()
     app = create_app(
-        config, transport, Stores(NoHandlers(), NoFiles(), None, NoSessions(), NoStates()), closing=closing
+        config,
+        transport,
+        Stores(NoHandlers(), NoFiles(), None, NoSessions(), NoStates(), None),
+        closing=closing,
     )
     async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://edge") as client:
         url = "http://edge" + quote(path.encode("utf-8", "surrogatepass"), safe="/?=")

@@ -7,9 +7,9 @@ import pytest
 
 from sandboxes.fake_script import Call, Put, Wait, Write
 from sandboxes.protocol import Exit, OutputFrame, Program, Sandbox, ToolCalls
-from sandboxes.tool_calls import CALLS_MAX, RESULT_BYTES_MAX
 from schemas.commands import Tool, ToolResult
 from schemas.events import ToolCall
+from schemas.limits import TOOL_CALLS_MAX, TOOL_RESULT_BYTES_MAX
 from tests.sandboxes.bodies import Body
 
 TOOLS = [Tool(name="get-weather"), Tool(name="other")]
@@ -163,18 +163,18 @@ async def test_closing_while_a_tool_is_awaited_is_safe(body: Body) -> None:
 
 
 async def test_more_calls_than_are_allowed_fail_without_being_told(body: Body) -> None:
-    code = body.code(Call("other", times=CALLS_MAX), Call("other"))
+    code = body.code(Call("other", times=TOOL_CALLS_MAX), Call("other"))
     said, _, asked = await run(body, code, say_where)
-    assert sum(len(calls) for calls in asked) == CALLS_MAX
-    assert said.splitlines()[-1] == f"failed: A program may call tools {CALLS_MAX} times at most."
+    assert sum(len(calls) for calls in asked) == TOOL_CALLS_MAX
+    assert said.splitlines()[-1] == f"failed: A program may call tools {TOOL_CALLS_MAX} times at most."
 
 
 async def test_a_result_that_is_too_large_fails_the_call(body: Body) -> None:
     async def large(sandbox: Sandbox, calls: Sequence[ToolCall]) -> None:
-        await sandbox.resolve([ToolResult(call_id=calls[0].id, result="x" * RESULT_BYTES_MAX)])
+        await sandbox.resolve([ToolResult(call_id=calls[0].id, result="x" * TOOL_RESULT_BYTES_MAX * 2)])
 
     said, _, _ = await run(body, body.code(Call("other")), large)
-    assert said == f"failed: The result is larger than {RESULT_BYTES_MAX} bytes.\n"
+    assert said == f"failed: The result is larger than {TOOL_RESULT_BYTES_MAX} bytes.\n"
 
 
 async def test_nothing_of_it_is_among_the_files(body: Body) -> None:
