@@ -43,8 +43,8 @@ from infra.stores.presence import Presence
 from infra.stores.rates import Rates
 from infra.stores.sessions import Sessions
 from infra.stores.state import StateStore
-from streams.asyncapi import asyncapi_document
 from infra.stores.tool_answers import ToolAnswers
+from streams.asyncapi import asyncapi_document
 from streams.protocol import Publisher
 
 _FORM_BYTES_MAX = 1024 * 1024

@@ -113,7 +113,7 @@ class Programmatic:
 
     async def _begin(self, request: Request, command: RunCode) -> Response:
         assert command.id is not None, "programmatic_command names every command"
-        await self._rooms.back_pressure.admit()
+        await self._rooms.back_pressure.admit(command.tenant)
         await self._name(request, command.tenant, command.id)
         watched = _Watched(Transcript(self._config.output_bytes_max), set())
         async with self._rooms.publisher.follow(command.id) as batches:

@@ -170,7 +170,7 @@ class Sandbox(Protocol):
         """
 
     async def resolve(self, results: Sequence[ToolResult]) -> None:
-        """Answer calls the code waits for; never waits itself. Unknown ids and repeats do nothing.
+        """Answer calls, whether the code reads it or not. Unknown ids and repeats do nothing.
 
         While a call is not answered the time limit of the run does not count; after that it begins anew.
         """

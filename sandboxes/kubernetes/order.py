@@ -67,6 +67,7 @@ def run_order(
         "files": [{"name": steps.file_name, "content": _base64(program.code.encode())}],
         "stdin": _base64(program.stdin),
         "keep_stdin_open": program.keep_stdin_open,
+        "tools": bool(program.tools),
         "limits": {
             "memory_bytes_max": limits.memory_bytes_max,
             "pids_max": limits.pids_max,
@@ -78,7 +79,9 @@ def run_order(
         "seccomp": _base64(filter_bytes(True, machine)),
     }
     text = order_text(steps, program.args)
-    if not program.env and len(text) <= ORDER_BYTES_MAX:  # a runtime that waits has read its environment
+    if (
+        not program.env and not program.tools and len(text) <= ORDER_BYTES_MAX
+    ):  # a runtime that waits has read its environment
         order["order"] = text.decode()
     return order
 

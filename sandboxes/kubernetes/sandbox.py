@@ -1,7 +1,7 @@
 """One execution in one pod: everything goes through its sidecar, and the pod ends with it."""
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 
@@ -16,7 +16,7 @@ from sandboxes.kubernetes.order import Ending, ending_of, exit_of, found_in, lim
 from sandboxes.kubernetes.pod_names import AGENT_FOLDER, PROGRAM_FOLDER
 from sandboxes.kubernetes.post_mortem import CodesFault, post_mortem
 from sandboxes.kubernetes.sidecar import Claimed, RunFrame, Sidecar, SidecarLost, SidecarRefused
-from sandboxes.languages import recipe_for
+from sandboxes.languages import Steps, recipe_for
 from sandboxes.protocol import (
     Exit,
     FileChanges,
@@ -27,12 +27,18 @@ from sandboxes.protocol import (
     SandboxSpec,
     SavedState,
     StateOrder,
+    ToolCalls,
 )
 from sandboxes.state_files import BOOT, FOLDER, NOTE_BYTES_MAX, boot_script, saved_state, with_state
+from sandboxes.tool_calls import ToolDesk
+from sandboxes.tool_kit import Channel, tool_kit
+from schemas.commands import ToolResult
 from schemas.events import OutputCount, OutputStream
 from schemas.files import file_name_fault
 
 _FILE_NAME_LENGTH_MAX = 4096
+CHANNEL = Channel(answers_fd=3, calls_fd=4)
+"""Where the agent puts them."""
 _STREAMS: dict[str, OutputStream] = {"o": "stdout", "e": "stderr"}
 
 
@@ -68,6 +74,7 @@ class KubernetesSandbox:
         self._limits = limits_in_pod(spec.limits, self._recipe, config.pod)
         self._written: dict[OutputStream, int] = {"stdout": 0, "stderr": 0}
         self._state: StateOrder | None = None
+        self._desk = ToolDesk(())
         self._exit: Exit | None = None
         self._ran = False
         self._cancelled = False
@@ -89,13 +96,10 @@ class KubernetesSandbox:
         self._ran = True
         order = await self._prepare(program)
         try:
-            running = self._sidecar.run(order, self._config.silence_s_max)
-            async with aclosing(running) as frames:
+            async with aclosing(self._sidecar.run(order, self._config.silence_s_max)) as frames:
                 async for frame in frames:
-                    if frame.kind in _STREAMS:
-                        yield self._output(frame)
-                    elif frame.kind in "xf":
-                        self._exit = await self._ended(frame)
+                    if told := await self._told(frame):
+                        yield told
         except SidecarLost as lost:
             self._exit = await self._died(str(lost))
         except SidecarRefused as refused:
@@ -109,6 +113,21 @@ class KubernetesSandbox:
         if self._exit is None:
             with suppress(SidecarLost, SidecarRefused):  # `run` tells why, if it matters
                 await self._sidecar.send_input(data, eof=eof)
+
+    async def resolve(self, results: Sequence[ToolResult]) -> None:
+        """Answer tool calls."""
+        await self._answer(self._desk.answer(results))
+
+    async def _hear(self, data: bytes) -> ToolCalls | None:
+        """Return the calls that the program makes by `data`, and refuse those that go no further."""
+        calls = self._desk.hear(data)
+        await self._answer(self._desk.refusals())
+        return ToolCalls(calls) if calls else None
+
+    async def _answer(self, lines: bytes) -> None:
+        if lines and self._exit is None:
+            with suppress(SidecarLost, SidecarRefused):  # `run` tells why, if it matters
+                await self._sidecar.send_tool_results(lines)
 
     async def cancel(self) -> None:
         """Kill all that runs, or what would run."""
@@ -156,15 +175,37 @@ class KubernetesSandbox:
             steps = with_state(steps, PROGRAM_FOLDER, program.state)
             async with self._speaking():
                 await self._put_state(program.state)
+        if program.tools:
+            steps = await self._equip(program, steps)
         return run_order(
             self._recipe, steps, program, self._limits, self._config.pod, self._pod.claimed.machine
         )
+
+    async def _equip(self, program: Program, steps: Steps) -> Steps:
+        """Put in what the program needs to call tools; return how it is run then."""
+        self._desk = ToolDesk(program.tools)
+        zipped = repr(f"{AGENT_FOLDER}/guest.zip")
+        kit = tool_kit(self._recipe.code, steps, PROGRAM_FOLDER, program.tools, CHANNEL, zipped)
+        async with self._speaking():
+            for name, content in kit.files.items():
+                await self._sidecar.put("program", name, content)
+        return kit.steps
 
     async def _put_state(self, order: StateOrder) -> None:
         boot = boot_script(repr(f"{AGENT_FOLDER}/guest.zip"))
         await self._sidecar.put("program", f"{FOLDER}/{BOOT}", boot.encode())
         if order.before is not None:
             await self._sidecar.put("program", f"{FOLDER}/{BEFORE}", order.before)
+
+    async def _told(self, frame: RunFrame) -> OutputFrame | ToolCalls | None:
+        """Return what a frame tells of the program; its end is noted."""
+        if frame.kind in _STREAMS:
+            return self._output(frame)
+        if frame.kind == "t":
+            return await self._hear(frame.payload)
+        if frame.kind in "xf":
+            self._exit = await self._ended(frame)
+        return None
 
     def _output(self, frame: RunFrame) -> OutputFrame:
         stream = _STREAMS[frame.kind]

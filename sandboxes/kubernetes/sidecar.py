@@ -90,6 +90,10 @@ class Sidecar:
         """Write to the program's stdin."""
         await self._bytes("POST", "/v1/input", params={"eof": "1"} if eof else None, data=data)
 
+    async def send_tool_results(self, lines: bytes) -> None:
+        """Write to the program's tool channel."""
+        await self._bytes("POST", "/v1/tool-results", data=lines)
+
     async def cancel(self) -> None:
         """Kill all that runs, or would."""
         await self._bytes("POST", "/v1/cancel")

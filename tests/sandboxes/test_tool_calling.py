@@ -273,10 +273,15 @@ async def test_a_traceback_begins_where_the_program_does(body: Body) -> None:
     assert "tools.py" not in said
 
 
+LINE = """
+import os
+line = 63 if os.path.exists("/proc/self/fd/63") or not os.path.exists("/proc/self/fd") else 4
+"""
+
+
 async def test_an_unregistered_tool_that_a_program_forges_is_not_told(body: Body) -> None:
-    code = """
-import json, os
-os.write(63, b'{"key": 9, "name": "rm", "input": {}}\\n' + b"no json\\n" * 3)
+    code = f"""{LINE}
+os.write(line, b'{{"key": 9, "name": "rm", "input": {{}}}}\\n' + b"no json\\n" * 3)
 print(await class_tool())
 """
     said, exit_, asked = await python(body, code, Tool(name="class"))
@@ -285,16 +290,18 @@ print(await class_tool())
 
 
 async def test_a_program_that_floods_its_line_harms_nobody(body: Body) -> None:
-    code = """
-import os
+    code = f"""{LINE}
 try:
     while True:
-        os.write(63, b"x" * 60000)
+        os.write(line, b"x" * 60000)
 except BrokenPipeError:
     print("not heard any more")
 """
     said, exit_, asked = await python(body, code)
-    assert (said, exit_.outcome, asked) == ("not heard any more\n", "exited", [])
+    if body.name == "pods":  # the line is relayed, and nobody can hang up on a relay
+        assert (exit_.outcome, asked) == ("timed_out", [])
+    else:
+        assert (said, exit_.outcome, asked) == ("not heard any more\n", "exited", [])
 
 
 async def test_programs_that_are_started_do_not_inherit_the_line(body: Body) -> None:

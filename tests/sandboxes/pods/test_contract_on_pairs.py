@@ -9,6 +9,7 @@ import pytest_asyncio
 from infra.redis import RedisConfig
 from tests.brokers import BrokerProcess
 from tests.sandboxes import test_contract as contract
+from tests.sandboxes import test_tool_calling as tool_calling
 from tests.sandboxes.bodies import Body
 from tests.sandboxes.pods.conftest import config_of
 from tests.sandboxes.pods.pairs import Bench
@@ -30,5 +31,6 @@ async def body(
     assert bench.cluster.pairs == {}, "a pod was left"
 
 
-globals().update({name: test for name, test in vars(contract).items() if name.startswith("test_")})
+for suite in (contract, tool_calling):
+    globals().update({name: test for name, test in vars(suite).items() if name.startswith("test_")})
 del globals()["test_an_unknown_language_is_told_as_missing"]
