@@ -16,14 +16,12 @@ from pathlib import Path
 import pytest
 import redis
 
-from infra.cache_folder import cache_folder
 from tests.brokers import absent, until
 from tests.process.processes import ROOT, Serve
+from tests.process.stream_examples import EXAMPLES, LANGUAGES, Commands
 
 pytestmark = pytest.mark.timeout(300)
 
-EXAMPLES = ROOT / "examples" / "streams"
-LANGUAGES = ("python", "node", "go", "bash")
 _WITHIN_S = 120
 
 
@@ -60,58 +58,9 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.fixture(scope="module")
-def commands() -> Iterator["Commands"]:
+def commands() -> Iterator[Commands]:
     with tempfile.TemporaryDirectory() as folder:
-        yield Commands(Path(folder))
-
-
-class Commands:
-    """How to start an example in each language; what it takes is made on first use."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-
-    def of(self, language: str, example: str) -> list[str]:
-        match language:
-            case "python":
-                return [sys.executable, str(EXAMPLES / f"{example}.py")]
-            case "node":
-                return ["node", str(self._node() / f"{example}.mjs")]
-            case "go":
-                return [str(self._go() / example)]
-            case _:
-                if shutil.which("redis-cli") is None:
-                    absent("redis-cli is not installed: apt-get install redis-tools")
-                return ["bash", str(EXAMPLES / f"{example}.sh")]
-
-    def _node(self) -> Path:
-        """A copy of the examples with the package they name beside them."""
-        if shutil.which("node") is None or shutil.which("npm") is None:
-            absent("node and npm are not installed: apt-get install nodejs npm")
-        copy = self._folder / "node"
-        if not copy.exists():
-            shutil.copytree(EXAMPLES, copy)
-            install = ["npm", "install", "--no-package-lock", "--no-audit", "--no-fund", "--ignore-scripts"]
-            self._get([*install, "--cache", str(cache_folder(os.environ) / "npm")], copy)
-        return copy
-
-    def _go(self) -> Path:
-        if shutil.which("go") is None:
-            absent("go is not installed: apt-get install golang-go")
-        built = self._folder / "go"
-        if not built.exists():
-            built.mkdir()
-            self._get(["go", "build", "-o", str(built), "./publish", "./consume"], EXAMPLES / "go")
-        return built
-
-    def _get(self, command: list[str], folder: Path) -> None:
-        environment = {"GOFLAGS": "-mod=readonly", **os.environ}
-        try:
-            subprocess.run(
-                command, cwd=folder, env=environment, check=True, capture_output=True, timeout=_WITHIN_S
-            )
-        except subprocess.CalledProcessError as error:
-            absent(f"{command[0]} could not get what the example needs: {error.stderr.decode()[-500:]}")
+        yield Commands(EXAMPLES, Path(folder))
 
 
 @pytest.mark.parametrize("language", LANGUAGES)

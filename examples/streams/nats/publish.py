@@ -1,0 +1,32 @@
+"""Publish a job straight onto JetStream and read its log: nothing of Millrace, a bare NATS client.
+
+NATS_URL=nats://localhost:4222 python examples/streams/nats/publish.py
+"""
+
+import asyncio
+import json
+import os
+import secrets
+
+import nats
+
+
+async def main() -> None:
+    """Run one job and print its events as they come."""
+    connection = await nats.connect(os.environ.get("NATS_URL", "nats://localhost:4222"))
+    jetstream = connection.jetstream()
+    job = f"job-{secrets.token_hex(4)}"  # the idempotency key: publishing it twice still runs it once
+    request = {"id": job, "language": "py", "code": "for n in range(3): print('line', n)", "stdin": ""}
+    await jetstream.publish("millrace.requests", json.dumps(request).encode())
+
+    log = await jetstream.subscribe(f"millrace.log.{job}", ordered_consumer=True)
+    async for message in log.messages:
+        event = json.loads(message.data)
+        print(f"{event['seq']} {event['type']} {event.get('data', event.get('outcome', ''))}".rstrip())
+        if event["type"] == "finished":
+            break
+    await connection.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
