@@ -10,6 +10,7 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from typing import Any
 
 import msgspec
 
@@ -78,12 +79,18 @@ class Starter:
     async def restricted(self, taken: Taken, limits: SandboxLimits) -> Taken:
         """Put it under the limits of an execution. Raises OSError, SandboxFailed: it needs more already."""
         group = taken.group
-        order = limiting(limits, self.config.disk_bytes_max, grouped=group is not None)
+        order = self._limiting(taken, limits)
+        before = self._limiting(taken, taken.limits)["rlimits"] if taken.limits else {}
+        if any(value > before.get(name, value) for name, value in order["rlimits"].items()):
+            raise SandboxFailed("What a process is limited to can only be lowered.")
         limited = taken.runtime.guest.control.limit(order)
         if group:
             await asyncio.to_thread(group.limit, group_limits(limits))
         used = await limited
         return replace(taken, cpu_s_before=group.usage().cpu_s if group else used, limits=limits)
+
+    def _limiting(self, taken: Taken, limits: SandboxLimits) -> dict[str, Any]:
+        return limiting(limits, self.config.disk_bytes_max, grouped=taken.group is not None)
 
     async def _begin(self, runtime: Prestarted, toolchain: Toolchain) -> None:
         assert toolchain.prestart

@@ -184,9 +184,14 @@ async def test_the_limits_are_those_of_the_execution(ahead: LocalSandboxes) -> N
 async def test_limits_that_change_from_one_execution_to_the_next_are_each_ones_own(
     ahead: LocalSandboxes,
 ) -> None:
-    """What waits is under the limits of the one before, and is put under others, or is of no use."""
+    """What waits is under the limits of the one before; it is put under lower ones, or of no use."""
     for asked in (123, 123, 99, 200):
-        result = await run(ahead, "js", LIMITS_TOLD, open_files_max=asked)
+        while not waiting(ahead, "js"):
+            await asyncio.sleep(0.01)
+        limits = SandboxLimits(memory_bytes_max=512 * MIB, open_files_max=asked)
+        sandbox = await ahead.acquire(SandboxSpec("test", "js", limits))
+        result = await finish(sandbox, Program(LIMITS_TOLD))
+        await sandbox.close()
         assert f"Max open files            {asked} " in result.stdout.decode()
 
 
