@@ -14,7 +14,8 @@ from starlette.types import Receive, Scope, Send
 
 from edge.preferences import StreamFormat
 from edge.waiting import first_ending
-from streams.protocol import LoggedEvent, LogGone
+from streams.log_errors import LogGone
+from streams.protocol import LoggedEvent
 
 _MEDIA_TYPES: Mapping[StreamFormat, str] = {
     "sse": "text/event-stream; charset=utf-8",

@@ -13,7 +13,7 @@ from infra.errors import MillraceError, RequestRefused, Unavailable
 from schemas.http import ErrorBody
 from schemas.validate import Violation
 from schemas.wire import WireFault
-from streams.protocol import LogGone
+from streams.log_errors import LogGone
 
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 _LIMIT_LENGTH_MAX = 200

@@ -17,7 +17,8 @@ from infra.errors import MillraceError
 from sandboxes.protocol import OutputFrame
 from schemas.events import Event, Finished, Output, OutputStream
 from schemas.output import encode_output, whole_characters
-from streams.protocol import Consumer, Lease, LogFull
+from streams.log_errors import LogFull
+from streams.protocol import Consumer, Lease
 
 LINGER_S = 0.001
 """Long enough for the exit of a short program to travel with its output."""

@@ -19,6 +19,8 @@ from streams.protocol import Transport
 
 log = structlog.get_logger(__name__)
 
+_LOOK_AGAIN_S = 0.05
+
 
 @dataclass(frozen=True, slots=True)
 class ServiceConfig:
@@ -64,8 +66,10 @@ class HandlerService:
         )
         log.info("handler_ready", id=self._config.id, slots=self._config.slots)
         try:
-            await _first_of(consuming, asyncio.create_task(stop.wait()))
+            await _first_of(consuming, listening, asyncio.create_task(stop.wait()))
             await self._drain(consuming)
+            if listening.done():
+                listening.result()  # a handler that hears no cancellation is not to go on
         finally:
             await end_tasks(listening, announcing, consuming)
             await self._leave()
@@ -90,6 +94,10 @@ class HandlerService:
     async def _announce_forever(self, now: Callable[[], datetime]) -> None:
         started_at = now()
         while True:
+            # Who consumes nothing is as good as absent, and must not look healthy from outside.
+            if not self._transport.is_consuming():
+                await asyncio.sleep(_LOOK_AGAIN_S)
+                continue
             try:
                 # Who cannot reach the broker takes no work, though the store of presences may be another one.
                 await self._transport.ping()

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from infra.errors import Misconfigured
 from infra.nats import NatsConfig, NatsTls
-from infra.redis import RedisClient, RedisConfig, RedisTls
+from infra.redis import RedisClient, RedisConfig
+from infra.redis_tls import RedisTls
 from infra.settings import Settings
 from infra.stores.file_quota import FileQuota
 from infra.stores.file_records import FileRecords

@@ -26,6 +26,7 @@ from infra.cancellation import cancellation_kept
 from infra.errors import Unavailable
 from infra.redis_cluster import WaitingCluster
 from infra.redis_sentinel import Primary
+from infra.redis_tls import RedisTls, TlsConnection
 
 RedisClient = Redis | RedisCluster
 
@@ -39,27 +40,6 @@ AWAY = (
     TimeoutError,
 )
 """What a client raises when the server is away, loading, demoted, or fails over."""
-
-
-@dataclass(frozen=True, slots=True)
-class RedisTls:
-    """How the server proves itself, and we to it. Paths are of PEM files."""
-
-    ca_file: str | None = None
-    certificate_file: str | None = None
-    key_file: str | None = None
-    verify: bool = True
-    check_hostname: bool = True
-
-    def options(self) -> dict[str, Any]:
-        """Return them as keyword arguments of redis-py connections."""
-        return {
-            "ssl_ca_certs": self.ca_file,
-            "ssl_certfile": self.certificate_file,
-            "ssl_keyfile": self.key_file,
-            "ssl_cert_reqs": "required" if self.verify else "none",
-            "ssl_check_hostname": self.verify and self.check_hostname,
-        }
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +91,8 @@ class RedisConfig:
 def build_redis(config: RedisConfig) -> RedisClient:
     """Return a client for `config`. It connects on first use; close it with `aclose`.
 
-    Answers come in the shapes of protocol 2, as bytes.
+    Raises `Misconfigured` for files of TLS that cannot be used. Answers come in the shapes of protocol 2,
+    as bytes.
     """
     match config.mode:
         case "cluster":
@@ -194,7 +175,7 @@ def _standalone(config: RedisConfig) -> Redis:
         options |= {"host": config.host, "port": config.port}
     options.setdefault("connection_class", SSLConnection if config.tls else Connection)
     if config.tls and options["connection_class"] is SSLConnection:
-        options |= config.tls.options()
+        options |= {"connection_class": TlsConnection, "tls": config.tls.context()}
     if options["connection_class"] is not UnixDomainSocketConnection:
         options |= _KEEPALIVE
     pool = BlockingConnectionPool(
@@ -205,9 +186,8 @@ def _standalone(config: RedisConfig) -> Redis:
 
 def _cluster(config: RedisConfig) -> RedisCluster:
     options = _options(config)
-    if config.tls:
-        options |= {"ssl": True} | config.tls.options()
     return WaitingCluster(
+        tls=config.tls.context() if config.tls else None,
         startup_nodes=[ClusterNode(host, port) for host, port in config._nodes()],
         connections_max=config.connections_max,
         connection_wait_s=config.connection_wait_s,
@@ -218,15 +198,14 @@ def _cluster(config: RedisConfig) -> RedisCluster:
 
 
 def _sentinel(config: RedisConfig) -> Redis:
-    tls = {"ssl": True} | config.tls.options() if config.tls else {}
     return Primary.of(
         config._nodes(),
         config.master,
-        {"protocol": 2, "password": config.sentinel_password} | tls,
+        {"protocol": 2, "password": config.sentinel_password},
+        tls=config.tls.context() if config.tls else None,
         db=config.db,
         max_connections=config.connections_max,
         timeout=config.connection_wait_s,
         **_KEEPALIVE,
         **_options(config),
-        **tls,
     )

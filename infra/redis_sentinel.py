@@ -5,13 +5,16 @@ a sentinel that is silent, for there are others, and no connection to a sentinel
 """
 
 import asyncio
+import ssl
 from collections.abc import Sequence
 from typing import Any, Self
 
 from redis.asyncio import BlockingConnectionPool, Redis, Sentinel
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import SentinelConnectionPool
+from redis.asyncio.sentinel import SentinelConnectionPool, SentinelManagedConnection
 from redis.backoff import NoBackoff
+
+from infra.redis_tls import TlsConnection
 
 _SILENT_S = 1.0
 """A sentinel that does not answer for so long is passed over."""
@@ -34,6 +37,10 @@ class _WaitingPool(SentinelConnectionPool, BlockingConnectionPool):
             return self.master_address
 
 
+class _TlsConnection(SentinelManagedConnection, TlsConnection):
+    """A connection to the primary over TLS."""
+
+
 class Primary(Redis):
     """A client of the primary that the sentinels know as `master`."""
 
@@ -45,6 +52,7 @@ class Primary(Redis):
         sentinels: Sequence[tuple[str, int]],
         master: str,
         sentinel_options: dict[str, Any],
+        tls: ssl.SSLContext | None,
         **options: Any,
     ) -> Self:
         """Return a client; `options` are those of connections to the primary, and of their pool."""
@@ -56,6 +64,11 @@ class Primary(Redis):
         known = Sentinel(  # type: ignore[no-untyped-call]
             list(sentinels), sentinel_kwargs=sentinel_options | impatient
         )
+        if tls is not None:
+            options |= {"connection_class": _TlsConnection, "tls": tls}
+            for sentinel in known.sentinels:
+                sentinel.connection_pool.connection_class = TlsConnection
+                sentinel.connection_pool.connection_kwargs["tls"] = tls
         client: Self = known.master_for(
             master, redis_class=cls, connection_pool_class=_WaitingPool, **options
         )

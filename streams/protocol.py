@@ -31,20 +31,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal, Protocol
 
-from infra.errors import MillraceError
 from schemas.commands import ControlCommand, RunCode
 from schemas.events import Event, Finished
 from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId, SessionId, TenantId
 from streams.depth import QueueDepth
-
-
-class LogFull(MillraceError):
-    """The log reached `log_entries_max` or `log_bytes_max`: it takes no more output, only other events."""
-
-
-class LogGone(MillraceError):
-    """A log that was being followed is not there any more: past its retention, or deleted."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -232,6 +223,9 @@ class Consumer(Protocol):
         that has no free slot. Returns when all of them are done. Survives an absent broker, a lost
         group, a demoted primary.
         """
+
+    def is_consuming(self) -> bool:
+        """Whether the last look for entries succeeded: false while the broker is away or refuses them."""
 
     def drain(self) -> None:
         """Take nothing new. `consume` returns when what runs is done."""

@@ -26,8 +26,9 @@ from tests.brokers import absent, free_port, until
 
 USER, PASSWORD, SENTINEL_PASSWORD = "millrace", "a secret of theirs", "a secret of the sentinels"
 SLOTS = 16_384
-SILENCE_MS = 1_500
-"""How long a server may be silent before the others take it for dead."""
+PATIENT_MS, IMPATIENT_MS = 60_000, 1_500
+"""How long a server may be silent before the others take it for dead. On a machine that is busy they soon
+are: only who wants a failover is impatient."""
 
 
 class Certificates:
@@ -110,8 +111,9 @@ class Arrangement:
 
     mode = ""
 
-    def __init__(self, *, secure: bool) -> None:
+    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS) -> None:
         self.secure = secure
+        self.silence_ms = silence_ms
         self._folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
         self.certificates = Certificates(self._folder)
         self.servers: list[Server] = []
@@ -211,10 +213,10 @@ class Cluster(Arrangement):
 
     mode = "cluster"
 
-    def __init__(self, *, secure: bool, primaries: int = 3) -> None:
-        super().__init__(secure=secure)
+    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS, primaries: int = 3) -> None:
+        super().__init__(secure=secure, silence_ms=silence_ms)
         self._primaries = primaries
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(SILENCE_MS))
+        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(silence_ms))
         for _ in range(2 * primaries):
             port = free_port()
             self._add(port, self._options(port), *options)
@@ -271,8 +273,8 @@ class Sentinels(Arrangement):
 
     mode = "sentinel"
 
-    def __init__(self, *, secure: bool) -> None:
-        super().__init__(secure=secure)
+    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS) -> None:
+        super().__init__(secure=secure, silence_ms=silence_ms)
         for index in range(3):
             port = free_port()
             first = ("--replicaof", "127.0.0.1", str(self.servers[0].port)) if index else ()
@@ -299,7 +301,7 @@ class Sentinels(Arrangement):
                 f"requirepass {SENTINEL_PASSWORD!r}\nsentinel sentinel-pass {SENTINEL_PASSWORD!r}\n",
                 f"sentinel myid {own}\n",
                 master("monitor", f"127.0.0.1 {self.data[0].port} 2"),
-                master("down-after-milliseconds", SILENCE_MS),
+                master("down-after-milliseconds", self.silence_ms),
                 master("failover-timeout", 6_000),
                 master("auth-pass", repr(PASSWORD)),
                 *(master("known-replica", f"127.0.0.1 {node.port}") for node in self.data[1:]),

@@ -54,6 +54,7 @@ class JetStreamConsumer:
         self._middlewares = middlewares
         self._faststream: FastStreamApp | None = None
         self._draining = asyncio.Event()
+        self._taking: Taking | None = None
 
     async def consume(self, on_delivery: OnDelivery, slots: int) -> None:
         subject = self._link.subjects.requests
@@ -64,7 +65,7 @@ class JetStreamConsumer:
 
         intake = Intake(dispatch, slots)
 
-        taking = Taking(self._link, intake, self._draining)
+        taking = self._taking = Taking(self._link, intake, self._draining)
         taking.start()
         looking = asyncio.create_task(self._look_now_and_then(), name="turns")
         drained = False
@@ -77,6 +78,9 @@ class JetStreamConsumer:
             if not drained:
                 await taking.abandon()
             await intake.close(cancel=not drained)
+
+    def is_consuming(self) -> bool:
+        return self._taking is not None and self._taking.succeeds
 
     def drain(self) -> None:
         self._draining.set()

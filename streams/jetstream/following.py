@@ -20,7 +20,8 @@ from streams.jetstream.link import Link
 from streams.jetstream.records import seq_of
 from streams.jetstream.wire import Conflict, Refused, Stored, has_more, stored
 from streams.jetstream.writing import look_closely
-from streams.protocol import LoggedEvent, LogGone
+from streams.log_errors import LogGone
+from streams.protocol import LoggedEvent
 
 BUFFERED_EVENTS_MAX = 256
 READ_EVENTS_MAX = 128

@@ -82,6 +82,8 @@ class Puller:
         self._pulls = 0
         self._heard_at = 0.0
         self._failure: Exception | None = None
+        self.succeeds = False
+        """Whether the server answered when it was last asked."""
 
     async def run(self) -> None:
         """Pull for ever, whatever the broker does."""
@@ -91,6 +93,7 @@ class Puller:
                 await self._pull_on()
                 backoff.reset()
             except (*AWAY, Refused) as error:
+                self.succeeds = False
                 self._ensured = False
                 self._miss(self._asked_for)
                 await self._link.mend(error)
@@ -113,6 +116,7 @@ class Puller:
         wanted = self._taker.room - self._asked_for
         if wanted > 0 and (wanted := await self._taker.choose(wanted)) > 0:
             await self._ask_for(wanted)
+        self.succeeds = True
         with suppress(TimeoutError):
             async with asyncio.timeout(self._consuming.heartbeat_s):
                 await changed.wait()

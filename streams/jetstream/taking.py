@@ -137,6 +137,11 @@ class Taking:
         self._tasks = [asyncio.create_task(puller.run(), name="requests") for puller in self._pullers]
         self._tasks.append(asyncio.create_task(self._look_for_abandoned(), name="abandoned"))
 
+    @property
+    def succeeds(self) -> bool:
+        """Whether the server answered when it was last asked for requests."""
+        return all(puller.succeeds for puller in self._pullers)
+
     async def drain(self) -> None:
         """Take nothing more and give back what is on its way."""
         await end_tasks(*self._tasks)

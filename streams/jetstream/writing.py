@@ -19,7 +19,8 @@ from streams.delivery import check_numbering, is_output, to_its_end
 from streams.jetstream.link import Link
 from streams.jetstream.records import MARK, Mark, Record, Standing, nonce, standing_of
 from streams.jetstream.wire import ROLLUP, Conflict, Headers
-from streams.protocol import Delivery, Lease, LogFull
+from streams.log_errors import LogFull
+from streams.protocol import Delivery, Lease
 
 
 @dataclass(frozen=True, slots=True)

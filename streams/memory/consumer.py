@@ -63,6 +63,9 @@ class MemoryConsumer:
         finally:
             await intake.close(cancel=cancelled)
 
+    def is_consuming(self) -> bool:
+        return self._intake is not None
+
     def drain(self) -> None:
         self._draining = True
         if self._intake is not None:

@@ -14,7 +14,8 @@ from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.delivery import is_output, logged, queued_event
-from streams.protocol import Control, DeliveryPolicy, ExecutionRecord, LogFull, LoggedEvent
+from streams.log_errors import LogFull
+from streams.protocol import Control, DeliveryPolicy, ExecutionRecord, LoggedEvent
 from streams.signal import Signal
 
 

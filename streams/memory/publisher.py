@@ -9,6 +9,7 @@ from schemas.commands import CancelExecution, ControlCommand, EndSession, Resolv
 from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.depth import QueueDepth
+from streams.log_errors import LogGone
 from streams.memory.broker import MemoryBroker
 from streams.memory.turns import Turns
 from streams.protocol import (
@@ -16,7 +17,6 @@ from streams.protocol import (
     DeliveryPolicy,
     ExecutionRecord,
     LoggedEvent,
-    LogGone,
     Submission,
 )
 

@@ -53,6 +53,7 @@ class RedisConsumer:
         self._middlewares = middlewares
         self._faststream: FastStreamApp | None = None
         self._draining = asyncio.Event()
+        self._reader: RequestsReader | None = None
 
     async def consume(self, on_delivery: OnDelivery, slots: int) -> None:
         from faststream.redis import StreamSub  # noqa: PLC0415 - slow and large
@@ -64,7 +65,9 @@ class RedisConsumer:
             await subscriber.feed(delivery.stream, delivery.entry, delivery)
 
         intake = Intake(dispatch, slots)
-        reader = RequestsReader(self._link, self._name, intake, self._draining, self._turns.look)
+        reader = self._reader = RequestsReader(
+            self._link, self._name, intake, self._draining, self._turns.look
+        )
         drained = False
         try:
             await self._until_drained(reader)
@@ -82,6 +85,9 @@ class RedisConsumer:
             await end_tasks(reading, draining)
         with suppress(asyncio.CancelledError):
             reading.result()  # a reader that ended by itself failed
+
+    def is_consuming(self) -> bool:
+        return self._reader is not None and self._reader.succeeds
 
     def drain(self) -> None:
         self._draining.set()

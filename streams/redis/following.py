@@ -15,7 +15,8 @@ from redis.exceptions import RedisError
 from infra.redis import AWAY
 from schemas.ids import ExecutionId
 from streams.delivery import FINISHED, logged
-from streams.protocol import LoggedEvent, LogGone
+from streams.log_errors import LogGone
+from streams.protocol import LoggedEvent
 from streams.redis.link import Backoff, Link, body_of
 from streams.redis.scripts import WATCH
 

@@ -21,6 +21,10 @@ T = TypeVar("T")
 PUBLISH_S = 10.0
 """How long a publisher keeps trying: long enough for most failovers, short enough for whoever waits."""
 BLOCK_S = 2.0
+_NOT_NOW = ("NOREPLICAS", "MASTERDOWN", "UNBLOCKED")
+"""How a server begins that lost its replicas, its primary, or its place as one: another may be better off."""
+_AFTER_CLIENT_S = 1.0
+"""How much longer than a cluster's client we wait, so that it is the one that notices."""
 
 
 class Link:
@@ -36,8 +40,9 @@ class Link:
         """How long a command may block that waits for entries."""
         # Every wait is bounded here, so that no timeout of the client's own is needed on top; but on a
         # cluster it is the client's that make it look for who took the place of a silent node.
-        client_s = self.silent_s if config.mode == "cluster" else None
-        self.client = build_redis(replace(config, socket_timeout_s=client_s))
+        is_cluster = config.mode == "cluster"
+        self.client = build_redis(replace(config, socket_timeout_s=self.silent_s if is_cluster else None))
+        self._patience_s = self.silent_s + (_AFTER_CLIENT_S if is_cluster else 0)
         self.reach = "slot" if config.mode == "cluster" else "all"
         """What one script may touch: everything on one server, one slot on a cluster."""
 
@@ -58,21 +63,29 @@ class Link:
         return [make(execution_id) for make in makers]
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
-        """Run one script."""
-        return await script.run(self.client, keys, arguments)
+        """Run one script. Raises redis-py's `TimeoutError` when the broker falls silent."""
+        return await self.bounded(script.run(self.client, keys, arguments))
 
     async def call(self, *command: Argument) -> Any:
-        """Run one command."""
-        return await self.client.execute_command(*command)
+        """Run one command; as `run`."""
+        return await self.bounded(self.client.execute_command(*command))
 
     async def block(self, *command: Argument, seconds: float) -> Any:
-        """Run one command that blocks for at most `seconds`. Raises redis-py's `TimeoutError` well after."""
-        patience_s = seconds + self.silent_s
+        """Run one command that blocks for at most `seconds`; as `run`."""
+        return await self.bounded(self.client.execute_command(*command), seconds)
+
+    async def bounded(self, answer: Awaitable[T], blocks_s: float = 0.0) -> T:
+        """Return what Redis answers, which may take `blocks_s` longer than usual; as `run`."""
+        patience_s = self._patience_s + blocks_s
         try:
             async with asyncio.timeout(patience_s):
-                return await self.call(*command)
+                return await answer
         except TimeoutError:
             raise redis_errors.TimeoutError(f"no answer within {patience_s} s") from None
+        except redis_errors.ResponseError as refused:
+            if str(refused).startswith(_NOT_NOW):
+                raise redis_errors.ConnectionError(str(refused)) from refused
+            raise
 
     async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> Any:
         """Put an entry on a stream, which keeps about `entries_max` of the newest (0: all). Return its id."""
@@ -82,7 +95,7 @@ class Link:
 
     async def answer(self, operation: Awaitable[T]) -> T:
         """Return what `operation` does. Raises `Unavailable` after a few seconds."""
-        async with reaching(self.config, self.silent_s):
+        async with reaching(self.config, self._patience_s):
             return await operation
 
     async def publish(self, operation: Callable[[], Awaitable[T]]) -> T:
@@ -102,7 +115,7 @@ class Link:
         backoff = Backoff(self.config)
         while True:
             try:
-                async with asyncio.timeout_at(min(give_up_at, clock() + self.silent_s)):
+                async with asyncio.timeout_at(give_up_at):
                     return await operation()
             except AWAY as error:
                 if clock() >= give_up_at:

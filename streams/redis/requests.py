@@ -59,6 +59,8 @@ class RequestsReader:
         self._unhanded: list[tuple[str, Fields]] = []
         """What was taken and never handed out, because we drain."""
         self._backoff = Backoff(link.config)
+        self.succeeds = False
+        """Whether the last look succeeded."""
 
     async def run(self) -> None:
         """Take entries for ever, whatever the broker does."""
@@ -70,8 +72,10 @@ class RequestsReader:
                 continue
             try:
                 await self._fill()
+                self.succeeds = True
                 self._backoff.reset()
             except RedisError as error:
+                self.succeeds = False
                 await self._recover(error)
 
     async def leave(self) -> None:

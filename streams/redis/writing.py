@@ -10,7 +10,8 @@ from schemas.events import Event, Finished, Started
 from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.delivery import check_numbering, is_output, log, result_line, to_its_end
-from streams.protocol import Lease, LogFull
+from streams.log_errors import LogFull
+from streams.protocol import Lease
 from streams.redis.link import Link
 from streams.redis.scripts import APPEND, FINISH, Argument, Script
 from streams.redis.settling import settle_execution

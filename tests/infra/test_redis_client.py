@@ -1,13 +1,13 @@
 """The one builder of Redis clients: every mode, no secret in sight, `Unavailable` when nobody is there."""
 
 import asyncio
-from pathlib import Path
 
 import pytest
 from redis.asyncio import BlockingConnectionPool, Redis, RedisCluster
 
-from infra.errors import Unavailable
-from infra.redis import RedisConfig, RedisTls, build_redis, ping, reaching
+from infra.errors import Misconfigured, Unavailable
+from infra.redis import RedisConfig, build_redis, ping, reaching
+from infra.redis_tls import RedisTls
 from tests.conftest import StartBroker
 
 
@@ -78,18 +78,12 @@ def test_it_says_where_it_looks(config: RedisConfig, where: str) -> None:
 
 
 @pytest.mark.parametrize("mode", ["standalone", "cluster", "sentinel"])
-async def test_tls_is_the_same_in_every_mode(mode: str, tmp_path: Path) -> None:
-    """The CA, our certificate and the hostname check are passed on to every connection."""
-    tls = RedisTls(ca_file=str(tmp_path / "ca.pem"), certificate_file="c.pem", key_file="k.pem")
-    config = RedisConfig(mode=mode, tls=tls, nodes=(("127.0.0.1", 1),))  # type: ignore[arg-type]
-    client = build_redis(config)
-    pool = client.nodes_manager if isinstance(client, RedisCluster) else client.connection_pool
-    options = pool.connection_kwargs
-    assert options["ssl_ca_certs"] == str(tmp_path / "ca.pem")
-    assert (options["ssl_certfile"], options["ssl_keyfile"]) == ("c.pem", "k.pem")
-    assert options["ssl_cert_reqs"] == "required"
-    assert options["ssl_check_hostname"] is True
-    await client.aclose()
+def test_files_of_tls_that_cannot_be_used_are_named_before_anything_connects(mode: str) -> None:
+    """In every mode. What they do on real servers is in test_redis_settings.py."""
+    for tls in (RedisTls(ca_file="/nowhere/ca.pem"), RedisTls(certificate_file=__file__, key_file=__file__)):
+        config = RedisConfig(mode=mode, tls=tls, nodes=(("127.0.0.1", 1),))  # type: ignore[arg-type]
+        with pytest.raises(Misconfigured, match=r"/nowhere/ca\.pem|test_redis_client\.py"):
+            build_redis(config)
 
 
 async def test_a_standalone_client_has_a_pool_that_waits() -> None:

@@ -132,6 +132,26 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(folder)], check=True)  # a server may not have left yet
 
 
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Run tests marked `everywhere` on a cluster and behind sentinels besides."""
+    if metafunc.definition.get_closest_marker("everywhere"):
+        metafunc.parametrize("redis_kind", ["redis", "secure cluster", "sentinel"], indirect=True)
+
+
+@pytest.fixture
+def redis_kind(request: pytest.FixtureRequest) -> str:
+    """Which Redis records are kept in."""
+    return getattr(request, "param", "redis")
+
+
+@pytest.fixture
+def redis_config(request: pytest.FixtureRequest, redis_kind: str, redis_prefix: str) -> RedisConfig:
+    """How to reach a shared broker under this test's own prefix."""
+    if redis_kind == "redis":
+        return replace(request.getfixturevalue("redis_server").config, prefix=redis_prefix)
+    return request.getfixturevalue("arranged")(redis_kind).config(redis_prefix)
+
+
 @pytest.fixture
 async def redis(redis_config: RedisConfig) -> AsyncIterator[RedisClient]:
     """A client of the shared broker."""

@@ -11,6 +11,7 @@ from schemas.files import FileRef
 from tests.stores.conftest import MIB, OWNER, SESSION, OpenStore, left_behind, pieces
 
 
+@pytest.mark.everywhere
 async def test_twenty_concurrent_saves_against_a_quota_of_ten(open_store: OpenStore) -> None:
     """Exactly ten are kept, however many processes save."""
     stores = [open_store(FileQuota(files_max=10, file_bytes_max=MIB, session_bytes_max=MIB)) for _ in "ab"]

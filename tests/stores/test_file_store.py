@@ -34,6 +34,7 @@ async def _names(store: FileStore, owner: TenantId = OWNER) -> list[str]:
     return [stored.ref.name for stored in await store.listing(owner, SESSION)]
 
 
+@pytest.mark.everywhere
 async def test_a_saved_file_is_found_with_all_that_was_said_of_it(store: FileStore) -> None:
     """Content, size, digest, and every attribute."""
     said = FileAttributes(
@@ -148,6 +149,7 @@ async def test_a_deleted_file_is_gone_with_its_bytes(store: FileStore, objects: 
         await anext(store.read(stored))
 
 
+@pytest.mark.everywhere
 async def test_a_session_is_deleted_with_all_its_files(store: FileStore, objects: ObjectStore) -> None:
     """Other sessions keep theirs, and anybody may use the id afterwards."""
     for name in "abc":

@@ -30,6 +30,7 @@ async def test_files_survive_a_sweep(store: FileStore, sweep: FileSweep) -> None
         assert await bytes_of(store, SESSION, ref.id) == b"x"
 
 
+@pytest.mark.everywhere
 async def test_bytes_without_a_record_go(store: FileStore, objects: ObjectStore, sweep: FileSweep) -> None:
     """As when a session expired, or its writer died just before the commit."""
     kept = await store.save(OWNER, SESSION, "kept", pieces(b"x"))
@@ -57,17 +58,22 @@ async def test_new_bytes_are_given_time(
     assert await left_behind(objects) == ["files/another/orphan"]
 
 
+@pytest.mark.everywhere
 async def test_an_expired_session_leaves_nothing(
     open_store: OpenStore, objects: ObjectStore, sweep: FileSweep, redis: RedisClient, redis_prefix: str
 ) -> None:
     """Its records go by themselves, its bytes with the next sweep."""
     store = open_store()
     await store.save(OWNER, SESSION, "a", pieces(b"x"))
-    for key in await redis.keys(f"{redis_prefix}millrace:files:*"):
+
+    async def records() -> list[bytes]:
+        return [key async for key in redis.scan_iter(match=f"{redis_prefix}millrace:files:*")]
+
+    for key in await records():
         await redis.pexpire(key, 1)
 
     async def has_expired() -> bool:
-        return not await redis.keys(f"{redis_prefix}millrace:files:*")
+        return not await records()
 
     await eventually(has_expired)
     assert await store.listing(OWNER, SESSION) == []

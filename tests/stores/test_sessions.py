@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,7 +11,6 @@ from infra.redis import RedisConfig, build_redis
 from infra.stores.session_sweep import SessionSweep
 from infra.stores.sessions import RedisSessions, TooManySessions, UnknownSession
 from schemas.ids import SessionId, TenantId
-from tests.brokers import BrokerProcess
 
 ACME, MALLORY = TenantId("acme"), TenantId("mallory")
 NOTEBOOK = SessionId("notebook")
@@ -32,36 +30,27 @@ class Keeper:
         self.deleted.append((owner, session_id))
 
 
-@pytest.fixture(scope="session")
-def sessions_cluster(broker_binary: Any) -> Any:
-    """A cluster of one node, as strict about slots as one of many."""
-    server = BrokerProcess(broker_binary, cluster=True)
-    try:
-        server.start()
-        yield server
-    finally:
-        server.close()
-
-
-@pytest.fixture(params=["redis", "cluster"])
-def config(request: pytest.FixtureRequest, redis_prefix: str) -> RedisConfig:
-    server = request.getfixturevalue("redis_server" if request.param == "redis" else "sessions_cluster")
-    return replace(server.config, prefix=redis_prefix)
+@pytest.fixture(params=["redis", "secure cluster", "sentinel"])
+def redis_kind(request: pytest.FixtureRequest) -> str:
+    """Which Redis they are kept in: all of these tests run on each."""
+    return request.param
 
 
 @pytest.fixture
-async def client(config: RedisConfig) -> AsyncIterator[Any]:
-    client = build_redis(config)
+async def client(redis_config: RedisConfig) -> AsyncIterator[Any]:
+    client = build_redis(redis_config)
     yield client
     await client.aclose()
 
 
 @pytest.fixture
-def make(client: Any, config: RedisConfig) -> MakeSessions:
+def make(client: Any, redis_config: RedisConfig) -> MakeSessions:
     """Return sessions as of one more process."""
 
     def make(ttl_s: float = 3600.0, sessions_max: int = 100, id_length: int = 32) -> RedisSessions:
-        return RedisSessions(client, config, ttl_s=ttl_s, sessions_max=sessions_max, id_length=id_length)
+        return RedisSessions(
+            client, redis_config, ttl_s=ttl_s, sessions_max=sessions_max, id_length=id_length
+        )
 
     return make
 
@@ -217,18 +206,18 @@ async def test_one_of_all_processes_sweeps(make: MakeSessions) -> None:
 
 
 async def test_nothing_of_a_session_stays_in_redis_for_ever(
-    make: MakeSessions, client: Any, config: RedisConfig
+    make: MakeSessions, client: Any, redis_config: RedisConfig
 ) -> None:
     """Every key expires, or holds nothing once the session is cleared."""
     sessions = make()
     await sessions.use(ACME, NOTEBOOK)
-    keys = [key async for key in client.scan_iter(match=f"*{config.prefix}*")]
+    keys = [key async for key in client.scan_iter(match=f"*{redis_config.prefix}*")]
     lives = {key: await client.pttl(key) for key in keys}
     assert {key for key, life in lives.items() if life < 0} == {
-        f"{config.prefix}millrace:session-ends".encode()
+        f"{redis_config.prefix}millrace:session-ends".encode()
     }
     await SessionSweep(sessions, []).end(ACME, NOTEBOOK)
-    assert [key async for key in client.scan_iter(match=f"*{config.prefix}*")] == []
+    assert [key async for key in client.scan_iter(match=f"*{redis_config.prefix}*")] == []
 
 
 async def test_a_redis_that_is_away_is_said() -> None:

@@ -90,6 +90,7 @@ async def test_only_what_was_expected_is_replaced(states: StateStore) -> None:
     assert await loaded(states) == b"two"
 
 
+@pytest.mark.everywhere
 async def test_of_many_who_replace_the_same_one_wins(states: StateStore) -> None:
     first = await states.save(OWNER, SESSION, b"one")
     saves = [states.save(OWNER, SESSION, b"by %d" % n, first.etag) for n in range(20)]
@@ -121,6 +122,7 @@ async def test_every_use_makes_it_last(states: StateStore) -> None:
     assert await states.client.pttl(key) > 3_000_000
 
 
+@pytest.mark.everywhere
 async def test_idle_state_is_archived_and_comes_back_unasked(
     states: StateStore, archive: StateArchive, objects: ObjectStore
 ) -> None:
@@ -197,6 +199,7 @@ async def test_an_archived_state_can_be_replaced_by_its_etag(
     assert await loaded(states) == b"two"
 
 
+@pytest.mark.everywhere
 async def test_an_ended_session_leaves_nothing_anywhere(
     states: StateStore, archive: StateArchive, objects: ObjectStore
 ) -> None:

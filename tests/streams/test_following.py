@@ -6,7 +6,8 @@ from dataclasses import replace
 import pytest
 
 from schemas.ids import ExecutionId
-from streams.protocol import LoggedEvent, LogGone
+from streams.log_errors import LogGone
+from streams.protocol import LoggedEvent
 from streams.redis import following
 from tests.streams.conftest import POLICY, World
 from tests.streams.helpers import (

@@ -7,7 +7,8 @@ import pytest
 
 from infra.errors import LeaseLost
 from schemas.ids import ExecutionId
-from streams.protocol import Begun, Delivery, Ended, HeldElsewhere, LogFull
+from streams.log_errors import LogFull
+from streams.protocol import Begun, Delivery, Ended, HeldElsewhere
 from tests.streams.conftest import POLICY, World
 from tests.streams.helpers import (
     begin,

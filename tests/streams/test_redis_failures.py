@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,7 +12,7 @@ from infra.errors import LeaseLost, Unavailable
 from infra.redis import RedisConfig
 from schemas.ids import ExecutionId
 from streams.protocol import Delivery, DeliveryPolicy, Ended
-from streams.redis import RedisTransport, following, settling
+from streams.redis import RedisTransport, following, link, settling
 from tests.brokers import BrokerProcess
 from tests.conftest import StartBroker
 from tests.streams.conftest import POLICY, RedisWorld
@@ -21,6 +20,7 @@ from tests.streams.helpers import (
     begin,
     command,
     consuming,
+    eventually,
     finished,
     lease_of,
     output,
@@ -36,8 +36,11 @@ from tests.streams.helpers import (
 JOB = ExecutionId("job-1")
 
 
-async def test_a_broker_that_is_away_is_said_quickly_and_without_secrets(tmp_path: Path) -> None:
+async def test_a_broker_that_is_away_is_said_quickly_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A front door answers 503 within seconds; the message says where it looked."""
+    monkeypatch.setattr(link, "PUBLISH_S", 0.5)
     config = RedisConfig(url="redis://user:hunter2@127.0.0.1:1/0", connect_timeout_s=0.2)
     transport = RedisTransport(config, POLICY, consumer="test")
     await transport.start()
@@ -50,8 +53,11 @@ async def test_a_broker_that_is_away_is_said_quickly_and_without_secrets(tmp_pat
     await transport.close()
 
 
-async def test_work_goes_on_when_the_broker_comes_back(start_broker: StartBroker) -> None:
+async def test_work_goes_on_when_the_broker_comes_back(
+    start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Killed in the middle: the reader resumes, the writer repeats, the consumer takes new work."""
+    monkeypatch.setattr(link, "PUBLISH_S", 0.5)
     broker = start_broker()
     world = RedisWorld(broker.config)
     policy = DeliveryPolicy(lease_s=15.0)
@@ -215,3 +221,38 @@ async def test_a_reader_whose_inbox_is_lost_still_gets_everything(
             async for batch in batches:
                 seen += batch
     assert types(seen) == ["queued", "started", "finished"]
+
+
+async def test_who_consumes_nothing_says_so(redis_world: RedisWorld) -> None:
+    """A handler asks before it announces itself: health must not lie."""
+    handler = await redis_world.transport()
+    assert not handler.is_consuming()
+
+    async def consumes() -> bool:
+        return handler.is_consuming()
+
+    async def consumes_nothing() -> bool:
+        return not handler.is_consuming()
+
+    requests = redis_world.names.requests
+    async with consuming(handler, lambda delivery: run_to_the_end(handler, delivery)):
+        await eventually(consumes, "it to consume")
+        await redis_world.client.set(requests, "something else")
+        await eventually(consumes_nothing, "it to notice")
+        await redis_world.client.delete(requests)
+        await eventually(consumes, "it to consume again")
+
+
+async def test_a_primary_without_its_replicas_counts_as_away(start_broker: StartBroker) -> None:
+    """It refuses writes so that they are not lost; whoever tries goes on trying."""
+    broker = start_broker()
+    world = RedisWorld(broker.config)
+    edge = await world.transport()
+    await world.client.config_set("min-replicas-to-write", 1)
+    submitting = asyncio.create_task(submit(edge, command()))
+    await asyncio.sleep(0.5)
+    assert not submitting.done()
+    await world.client.config_set("min-replicas-to-write", 0)
+    async with asyncio.timeout(20):
+        assert (await submitting).result == "accepted"
+    await world.close()

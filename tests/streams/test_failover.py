@@ -1,0 +1,252 @@
+"""Brokers that fail over, restart, or sit behind a bad network, under load: accepted work is finished.
+
+Every story is the same: an edge submits without pause and follows, handlers run, something breaks in the
+middle, and at the end each accepted execution has one whole log, one result at least, and nothing waits.
+"""
+
+import asyncio
+import contextlib
+import random
+import signal
+from collections import Counter
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import replace
+
+import pytest
+
+from infra.errors import Unavailable
+from infra.redis import RedisConfig
+from schemas.ids import ExecutionId
+from streams.backoff import Backoff
+from streams.protocol import Begun, Delivery, DeliveryPolicy, Transport
+from tests.conftest import StartBroker
+from tests.proxy import Proxy
+from tests.redis_servers import IMPATIENT_MS, Arrangement, Cluster, Sentinels, Server
+from tests.streams.conftest import RedisWorld
+from tests.streams.helpers import (
+    begin,
+    command,
+    consuming,
+    eventually,
+    finished,
+    output,
+    started,
+    submit,
+    whole_log,
+)
+
+OUTPUTS = 5
+POLICY = DeliveryPolicy(lease_s=20.0)
+Breaking = Callable[[], Awaitable[object]]
+
+
+class Load:
+    """One edge and two handlers on a broker, at work until told to stop."""
+
+    def __init__(self, config: RedisConfig) -> None:
+        self._world = RedisWorld(config)
+        self.accepted: list[str] = []
+        self.followed: dict[str, list[int]] = {}
+        self.runs: Counter[str] = Counter()
+        self.refused = 0
+
+    @contextlib.asynccontextmanager
+    async def at_work(self) -> AsyncIterator[None]:
+        """Work while the block runs, then bring everything accepted to its end, and look at what is left."""
+        edge, *handlers = [await self._world.transport(POLICY) for _ in range(3)]
+        async with contextlib.AsyncExitStack() as stack:
+            for handler in handlers:
+                run = self._runner(handler)
+                await stack.enter_async_context(consuming(handler, run))
+            submitting = asyncio.create_task(self._submit_for_ever(edge))
+            yield
+            submitting.cancel()
+            await asyncio.wait([submitting])
+            async with asyncio.timeout(60):
+                await asyncio.gather(*self._followers)
+            await eventually(lambda: self._nothing_left(edge), "everything to be acknowledged", 60)
+            await eventually(self._has_results, "a result of everything", 60)
+            await self._check(edge)
+        await self._world.close()
+
+    async def until(self, count: int) -> None:
+        """Wait until so many more executions have been followed to their end."""
+        enough = len(self.followed) + count
+
+        async def is_enough() -> bool:
+            return len(self.followed) >= enough
+
+        await eventually(is_enough, f"{count} executions to end", 60)
+
+    def _runner(self, handler: Transport) -> Callable[[Delivery], Awaitable[None]]:
+        async def run(delivery: Delivery) -> None:
+            begun = await begin(handler, delivery)
+            if not isinstance(begun, Begun):
+                return
+            lease = begun.lease
+            if not begun.started_before:
+                await handler.append(lease, [started(lease)])
+                self.runs[lease.execution_id] += 1
+                for number in range(OUTPUTS):
+                    await handler.append(lease, [output(lease, str(number))])
+            await handler.finish(lease, [], finished(lease.execution_id))
+
+        return run
+
+    async def _submit_for_ever(self, edge: Transport) -> None:
+        self._followers: list[asyncio.Task[None]] = []
+        while True:
+            name = f"job-{len(self.accepted) + self.refused}"
+            try:
+                await submit(edge, command(name))
+            except Unavailable:
+                self.refused += 1
+                continue
+            self.accepted.append(name)
+            self._followers.append(asyncio.create_task(self._follow(edge, name)))
+            await asyncio.sleep(0.02)
+
+    async def _follow(self, edge: Transport, name: str) -> None:
+        self.followed[name] = [event.seq for event in await whole_log(edge, name)]
+
+    async def _nothing_left(self, edge: Transport) -> bool:
+        depth = await edge.depth()
+        return depth.waiting == depth.pending == 0
+
+    async def _has_results(self) -> bool:
+        """Whether all have a result. For some seconds a sentinel may name a primary that was replaced."""
+        found = {result.execution_id for result in await self._world.results()}
+        return found >= set(self.accepted)
+
+    async def _check(self, edge: Transport) -> None:
+        assert sorted(self.followed) == sorted(self.accepted)
+        for name in self.accepted:
+            log = await edge.read(ExecutionId(name))
+            numbers = [event.seq for event in log]
+            assert numbers == list(range(1, len(log) + 1)) == self.followed[name], name
+            kinds = Counter(event.type for event in log)
+            assert kinds["finished"] == kinds["started"] == kinds["queued"] == self.runs[name] == 1, name
+            assert kinds["output"] == OUTPUTS, name
+
+
+@pytest.fixture(params=["secure sentinel", "secure cluster"])
+def many(request: pytest.FixtureRequest) -> Iterator[Arrangement]:
+    """Servers of which one may die."""
+    kind = Cluster if request.param.endswith("cluster") else Sentinels
+    made = kind(secure=request.param.startswith("secure"), silence_ms=IMPATIENT_MS)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.close()
+
+
+@pytest.mark.timeout(240)
+async def test_a_primary_that_is_killed_costs_time_and_nothing_else(many: Arrangement) -> None:
+    """The one that has the requests; it comes back as a replica later on."""
+    load = Load(many.config("theirs:"))
+    async with load.at_work():
+        await load.until(20)
+        primary = await asyncio.to_thread(_primary_of, many)
+        primary.kill()
+        await load.until(30)
+        primary.start()
+        await load.until(10)
+
+
+@pytest.mark.timeout(240)
+@pytest.mark.parametrize("kind", [Sentinels, Cluster])
+async def test_a_primary_that_only_falls_silent_is_replaced_as_well(kind: type[Arrangement]) -> None:
+    """Nobody closes its connections: the kernel keeps them open for a process that is stopped."""
+    many = kind(secure=False, silence_ms=IMPATIENT_MS)
+    try:
+        await asyncio.to_thread(many.start)
+        load = Load(replace(many.config("theirs:"), socket_timeout_s=2.0))
+        async with load.at_work():
+            await load.until(20)
+            primary = await asyncio.to_thread(_primary_of, many)
+            primary.signal(signal.SIGSTOP)
+            await load.until(30)
+            primary.signal(signal.SIGCONT)
+            await load.until(10)
+    finally:
+        many.close()
+
+
+def _primary_of(many: Arrangement) -> Server:
+    if isinstance(many, Cluster):
+        return many.primary_of("theirs:millrace:requests")
+    assert isinstance(many, Sentinels)
+    return many.primary()
+
+
+async def test_a_broker_that_is_restarted_loses_nothing(start_broker: StartBroker) -> None:
+    """Twice, while everybody works on it."""
+    broker = start_broker()
+    load = Load(broker.config)
+    async with load.at_work():
+        for _ in range(2):
+            await load.until(20)
+            broker.kill()
+            await asyncio.to_thread(broker.start)
+        await load.until(20)
+
+
+@pytest.fixture
+async def behind_a_proxy(arranged: Callable[[str], Arrangement]) -> AsyncIterator[tuple[Proxy, Load]]:
+    """Load on a server that it reaches over a network the test may break."""
+    server = arranged("standalone")
+    config = server.config(f"test-{random.randrange(1 << 40)}:")
+    async with Proxy(server.servers[0].port) as proxy:
+        url = (config.url or "").replace(f":{server.servers[0].port}/", f":{proxy.port}/")
+        yield proxy, Load(replace(config, url=url, socket_timeout_s=2.0))
+
+
+async def test_a_network_that_is_cut_and_mended_loses_nothing(behind_a_proxy: tuple[Proxy, Load]) -> None:
+    """Connections die and new ones are refused for a while."""
+    proxy, load = behind_a_proxy
+    async with load.at_work():
+        for _ in range(3):
+            await load.until(10)
+            await proxy.cut()
+            await asyncio.sleep(0.5)
+            proxy.heal()
+        await load.until(20)
+
+
+async def test_a_slow_network_only_makes_everything_slower(behind_a_proxy: tuple[Proxy, Load]) -> None:
+    """Nobody is taken for dead because of it."""
+    proxy, load = behind_a_proxy
+    async with load.at_work():
+        await load.until(10)
+        proxy.delay_s = 0.1
+        await load.until(10)
+        proxy.heal()
+        await load.until(10)
+
+
+@pytest.mark.parametrize("forget", [True, False])
+async def test_a_half_open_network_is_noticed(behind_a_proxy: tuple[Proxy, Load], forget: bool) -> None:
+    """Nothing answers and nothing is closed; what was on its way is lost, or arrives much later."""
+    proxy, load = behind_a_proxy
+    async with load.at_work():
+        await load.until(10)
+        proxy.silence()
+        await asyncio.sleep(3.0)
+        proxy.heal(forget=forget)
+        await load.until(20)
+
+
+async def test_pauses_are_short_and_not_the_same_for_everybody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """When the broker is back, nobody sleeps for seconds, and not all come at once."""
+    pauses: list[float] = []
+
+    async def note(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", note)
+    backoff = Backoff("somewhere")
+    for _ in range(200):
+        await backoff.pause(OSError("away"))
+    assert max(pauses) <= 0.5
+    assert len(set(pauses)) == len(pauses)
