@@ -146,6 +146,10 @@ class Registry:
             self._running.pop(execution_id, None)
             running.tool_wait.over()
 
+    def concerns(self, execution_id: ExecutionId) -> bool:
+        """Whether an execution runs here, or is being begun."""
+        return execution_id in self._running or execution_id in self._expected
+
     async def on_control(self, control: Control) -> None:
         """Pass a control command to the execution it is for, if it runs here, or to the end of sessions."""
         if isinstance(control.command, EndSession):

@@ -59,7 +59,9 @@ class HandlerService:
         """
         await self._sandboxes.start()
         await self._transport.start()
-        listening = asyncio.create_task(self._transport.listen(self._registry.on_control))
+        listening = asyncio.create_task(
+            self._transport.listen(self._registry.on_control, self._registry.concerns)
+        )
         announcing = asyncio.create_task(self._announce_forever(now))
         consuming = asyncio.create_task(
             self._transport.consume(self._handler.on_delivery, slots=self._config.slots)

@@ -13,9 +13,8 @@ The life of one execution, in the words used here:
 - A live handler renews its lease. A lease that ran out is taken by the next `begin`.
 - Of the executions of one session one runs at a time, in the order of publication (`streams/turns.py`).
   `begin` answers `Parked` while it is another one's turn.
-- What has to wait for a slot is handed out fairly between tenants, and by priority (`streams/lanes.py`):
-  however much one tenant has waiting, the next one of another is next. Tenant and priority are those in
-  the body, so this holds for a bare XADD as well.
+- What has to wait for a slot is handed out fairly between tenants, and by priority, as the body tells them,
+  also of a bare XADD (`streams/lanes.py`): however much one has waiting, the next of another is next.
 - `finish` writes the last event, then the result, the reply, and only then acknowledges the entry.
   A crash between these steps is healed when the entry is reclaimed: `begin` answers `Ended` after
   completing what was left undone.
@@ -35,6 +34,7 @@ from schemas.commands import ControlCommand, RunCode
 from schemas.events import Event, Finished
 from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId, SessionId, TenantId
+from streams.concerns import Concerns, everything
 from streams.depth import QueueDepth
 
 
@@ -179,12 +179,12 @@ class Publisher(Protocol):
 
         `queued` is in the log when this returns `accepted`. Raises `Unavailable`; then it is not
         known whether the entry was published, and submitting again is safe. Joining an execution
-        that still waits publishes its entry once more, in case the first one was never written.
-        `queued` tells a `position` where the transport knows at no cost how many of its lane wait before it.
+        that still waits publishes its entry once more, in case the first one was never written. `queued`
+        tells its `position` in its lane where that costs nothing to know.
         """
 
     async def send(self, command: ControlCommand) -> None:
-        """Publish a control command. It reaches the handler also if it overtakes the request."""
+        """Publish a control command. It reaches the handler also if it comes before the request, or it."""
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         """Return what is known of an execution, or None if unknown or past retention."""
@@ -273,12 +273,12 @@ class Consumer(Protocol):
         An execution that still gets its `finished` is buried first and acknowledged by `finish`.
         """
 
-    async def listen(self, on_control: OnControl) -> None:
+    async def listen(self, on_control: OnControl, concerns: Concerns = everything) -> None:
         """Hand out every control command published from now on, until cancelled.
 
-        One whose handling raises is logged, and listening goes on. A command may come twice, and once
-        more in the `mail` of `begin`: `entry` is the same then. Each is in the mail before it is handed
-        out, so whoever listens from before `begin` on misses none.
+        Those of executions it does not concern may be left out. One whose handling raises is logged, and
+        listening goes on. A command may come twice, and once more in the `mail` of `begin`: `entry` is the
+        same then. Each is in the mail first, so whoever listens from before `begin` on misses none.
         """
 
 

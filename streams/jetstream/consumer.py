@@ -10,9 +10,10 @@ import msgspec
 
 from infra.errors import Unavailable
 from infra.tasks import end_tasks
-from schemas.commands import RunCode
+from schemas.commands import EndSession, RunCode
 from schemas.events import Event, Finished
 from schemas.ids import TenantId
+from streams.concerns import Concerns, everything
 from streams.delivery import DeadLetter, Intake, log
 from streams.jetstream.connection import AWAY
 from streams.jetstream.control import ControlReader, read_mail
@@ -128,11 +129,13 @@ class JetStreamConsumer:
         if acknowledge:
             await self._acknowledge(delivery)
 
-    async def listen(self, on_control: OnControl) -> None:
+    async def listen(self, on_control: OnControl, concerns: Concerns = everything) -> None:
         subscriber = await self._app().subscribe(self._link.subjects.below("control"), on_control)
 
         async def dispatch(control: Control) -> None:
-            await subscriber.feed(self._link.subjects.control, control.entry, control)
+            command = control.command
+            if isinstance(command, EndSession) or concerns(command.execution_id):
+                await subscriber.feed(self._link.subjects.control, control.entry, control)
 
         await ControlReader(self._link, dispatch, self._turns.wake).run()
 

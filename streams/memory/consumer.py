@@ -11,6 +11,7 @@ from schemas.commands import RunCode
 from schemas.events import Event, Finished
 from schemas.ids import TenantId
 from schemas.wire import encode
+from streams.concerns import Concerns, everything
 from streams.delivery import (
     DeadLetter,
     Intake,
@@ -152,7 +153,7 @@ class MemoryConsumer:
         if acknowledge:
             self._broker.acknowledge(delivery.entry)
 
-    async def listen(self, on_control: OnControl) -> None:
+    async def listen(self, on_control: OnControl, concerns: Concerns = everything) -> None:  # noqa: ARG002 - may
         heard: asyncio.Queue[Control] = asyncio.Queue()
         put: Callable[[Control], None] = heard.put_nowait
         self._broker.control.append(put)

@@ -12,6 +12,7 @@ from infra.tasks import end_tasks
 from schemas.commands import RunCode
 from schemas.events import Event, Finished
 from schemas.ids import TenantId
+from streams.concerns import Concerns, everything
 from streams.delivery import DeadLetter, Intake, queued_event, result_line
 from streams.protocol import (
     BeginOutcome,
@@ -26,8 +27,9 @@ from streams.protocol import (
     OnDelivery,
     Parked,
 )
-from streams.redis.control import ControlReader, read_mail
+from streams.redis.control import ControlReader
 from streams.redis.link import Link
+from streams.redis.mail import read_mail
 from streams.redis.records import new_record_arguments
 from streams.redis.requests import RequestsReader, acknowledge, republish
 from streams.redis.scripts import BEGIN, RELEASE, RENEW
@@ -158,7 +160,7 @@ class RedisConsumer:
         if acknowledge:
             await self._acknowledge(delivery)
 
-    async def listen(self, on_control: OnControl) -> None:
+    async def listen(self, on_control: OnControl, concerns: Concerns = everything) -> None:
         from faststream.redis import StreamSub  # noqa: PLC0415 - slow and large
 
         stream = self._link.topology.control
@@ -167,7 +169,7 @@ class RedisConsumer:
         async def feed(control: Control) -> None:
             await subscriber.feed(stream, control.entry, control)
 
-        await ControlReader(self._link, feed, self._turns.wake).run()
+        await ControlReader(self._link, feed, concerns).run()
 
     def _app(self) -> "FastStreamApp":
         from streams.redis.faststream_app import FastStreamApp  # noqa: PLC0415 - slow and large

@@ -1,6 +1,5 @@
 """The front doors' side of the Redis transport."""
 
-import secrets
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
@@ -16,15 +15,11 @@ from streams.protocol import ExecutionRecord, LoggedEvent, Submission
 from streams.redis.depth import measure_depth
 from streams.redis.following import WATCH_MS, Inbox, read_log
 from streams.redis.link import Link
+from streams.redis.mail import send
 from streams.redis.records import FIELDS, new_record_arguments, parse_record
-from streams.redis.scripts import ADMIT, Argument
+from streams.redis.scripts import ADMIT
 from streams.redis.telling import tell
 from streams.topology import DATA
-
-CONTROL_ENTRIES_MAX = 10_000
-LARGE_COMMAND_BYTES = 64 * 1024
-"""Results of tools may be megabytes, and so many of those are not kept; once one is so large, all go that are
-older than some leases: who has not heard them by then has lost what they were for."""
 
 
 class RedisPublisher:
@@ -74,14 +69,7 @@ class RedisPublisher:
         return await link.run(ADMIT, keys, arguments)
 
     async def send(self, command: ControlCommand) -> None:
-        # The client may send it twice when an answer is lost; by the nonce the repeat is known for one.
-        body = encode(command)
-        fields: dict[str, Argument] = {DATA: body, "once": secrets.token_hex(8)}
-        control = self._link.topology.control
-        entry = await self._link.publish(lambda: self._link.add(control, fields, CONTROL_ENTRIES_MAX))
-        if len(body) > LARGE_COMMAND_BYTES:
-            oldest_ms = int(entry.partition(b"-")[0]) - round(self._link.policy.lease_s * 4000)
-            await self._link.answer(self._link.call("XTRIM", control, "MINID", "~", max(0, oldest_ms)))
+        await send(self._link, command)
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         key = self._link.topology.record(execution_id)

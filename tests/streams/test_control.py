@@ -9,7 +9,7 @@ import pytest
 from schemas.commands import CancelExecution, EndSession, SendInput
 from schemas.ids import ExecutionId, SessionId
 from streams.protocol import Begun, Consumer, Control
-from tests.streams.conftest import World
+from tests.streams.conftest import RedisWorld, World
 from tests.streams.helpers import begin, command, eventually, killed, submit, take
 
 JOB = ExecutionId("job-1")
@@ -83,6 +83,47 @@ async def test_a_command_in_mail_and_ear_is_known_for_the_same(world: World) -> 
         assert isinstance(begun, Begun)
         entries |= {control.entry for control in begun.mail}
     assert len(entries) == 1
+
+
+async def test_a_command_that_no_handler_lives_to_hear_is_not_lost(world: World) -> None:
+    """Whoever takes the execution later finds it in the mail."""
+    edge = await world.transport()
+    await submit(edge, command())
+    await edge.send(CancelExecution(execution_id=JOB, reason="enough"))
+    handler = await world.transport()
+    begun = await begin(handler, await take(handler))
+    assert isinstance(begun, Begun)
+    assert [control.command for control in begun.mail] == [CancelExecution(execution_id=JOB, reason="enough")]
+
+
+async def test_a_handler_need_not_hear_what_does_not_concern_it(redis_world: RedisWorld) -> None:
+    """Others' commands cost it no more than skipping them; what everybody must hear it hears."""
+    edge, handler = await redis_world.transport(), await redis_world.transport()
+    heard: asyncio.Queue[Control] = asyncio.Queue()
+
+    async def hear(control: Control) -> None:
+        heard.put_nowait(control)
+
+    listening = asyncio.create_task(handler.listen(hear, lambda execution_id: execution_id == JOB))
+    try:
+
+        async def began() -> bool:
+            await edge.send(EndSession(session_id=SessionId("warm-up")))
+            return not heard.empty()
+
+        await eventually(began, "the end of a session")
+        await edge.send(SendInput(execution_id=ExecutionId("other"), data="x"))
+        await edge.send(SendInput(execution_id=JOB, data="x"))
+        control = await next_about(heard, JOB)
+        assert isinstance(control.command, SendInput)
+        assert heard.empty()
+        await redis_world.client.xadd(
+            redis_world.names.control, {"data": b'{"type":"cancel_execution","execution_id":"bare"}'}
+        )
+        # Published past us it is in nobody's mail yet: every handler hears it, and leaves it there.
+        assert (await next_about(heard, "bare")).entry
+    finally:
+        await killed(listening)
 
 
 async def test_there_is_no_mail_for_a_stranger(world: World) -> None:
