@@ -27,8 +27,7 @@ def boot_script(guest_zip: str = BESIDE_IT, module: str = "session") -> str:
 
 def with_state(steps: Steps, program_folder: str, order: StateOrder) -> Steps:
     """Return `steps` with the program run by that script, which keeps its variables."""
-    plan = f"{program_folder}/{FOLDER}:{order.bytes_max}:{order.on_error:d}"
-    return booted(steps, program_folder, state_plan=plan)
+    return booted(steps, program_folder, state_plan=plan_of_state(program_folder, order))
 
 
 def booted(
@@ -43,6 +42,11 @@ def booted(
     asked = (state_plan, tools_plan)
     both = (old if new == NO_PLAN else new for old, new in zip(plans, asked, strict=True))
     return replace(steps, run=(*before, boot, *both, *rest))
+
+
+def plan_of_state(program_folder: str, order: StateOrder) -> str:
+    """Return what the guest is told of the variables: where they lie, and what may be saved."""
+    return f"{program_folder}/{FOLDER}:{order.bytes_max}:{order.on_error:d}"
 
 
 def saved_state(

@@ -48,6 +48,11 @@ class KubernetesApi:
         self.namespace = namespace or ""
         """Of everything below; known after `open`."""
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the cluster was found."""
+        return self._client is not None
+
     async def open(self) -> None:
         """Find the cluster. Raises `Misconfigured` where there is none to be found."""
         configuration = Configuration()

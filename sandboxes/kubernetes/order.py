@@ -15,7 +15,9 @@ from sandboxes.languages import Recipe, Steps
 from sandboxes.prestart import ORDER_BYTES_MAX, order_text
 from sandboxes.protocol import Exit, Program
 from sandboxes.seccomp import filter_bytes
+from sandboxes.state_files import plan_of_state
 from sandboxes.verdict import Circumstances, StopReason, judge
+from sandboxes.waiting_python import python_order
 from schemas.events import OutputCount, Stage
 from schemas.limits import SandboxLimits
 
@@ -78,12 +80,21 @@ def run_order(
         },
         "seccomp": _base64(filter_bytes(True, machine)),
     }
-    text = order_text(steps, program.args)
-    if (
-        not program.env and not program.tools and len(text) <= ORDER_BYTES_MAX
-    ):  # a runtime that waits has read its environment
-        order["order"] = text.decode()
+    if (text := _to_whoever_waits(recipe, steps, program)) and len(text) <= ORDER_BYTES_MAX:
+        order["order"] = text
     return order
+
+
+def _to_whoever_waits(recipe: Recipe, steps: Steps, program: Program) -> str:
+    """Return what to say to a runtime that waits; empty if this program needs another."""
+    if program.tools:
+        return ""
+    if recipe.code == "py":
+        main = f"{PROGRAM_FOLDER}/{steps.file_name}"
+        plan = plan_of_state(PROGRAM_FOLDER, program.state) if program.state else ""
+        return python_order(main, program.args, program.env, plan)
+    # the others have read their environment already
+    return "" if program.env else order_text(steps, program.args).decode()
 
 
 def exit_of(ending: Ending, recipe: Recipe, limits: SandboxLimits, config: PodConfig) -> Exit:

@@ -17,6 +17,7 @@ from sandboxes.kubernetes.pod_names import (
 from sandboxes.kubernetes.quantities import mebibytes, times
 from sandboxes.languages import Recipe
 from sandboxes.prestart import prestart_of
+from sandboxes.waiting_python import waiting_python
 
 GUEST_ENVIRONMENT = {
     "HOME": "/tmp",  # noqa: S108 - the sandbox's own
@@ -102,6 +103,9 @@ def sidecar_container(recipe: Recipe, config: PodConfig, identity: Identity) -> 
 
 def _runtime_ahead(recipe: Recipe) -> dict[str, str]:
     """Have the language's runtime started before its program comes, where there is a way to."""
+    if recipe.code == "py":
+        python = {"argv": list(waiting_python()), "env": GUEST_ENVIRONMENT, "cwd": DATA_FOLDER}
+        return {"MILLRACE_PRESTART": json.dumps(python)}
     ahead = prestart_of(recipe)
     if ahead is None:
         return {}

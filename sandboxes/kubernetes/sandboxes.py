@@ -60,7 +60,8 @@ class KubernetesSandboxes:
         """Find the cluster, and say that this handler lives."""
         if self._session:
             return
-        await self._api.open()
+        if not self._api.is_open:
+            await self._api.open()
         try:
             await self._api.find("pods", selector(self._config.pod, "job"))
         except ApiError as error:

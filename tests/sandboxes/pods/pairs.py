@@ -6,6 +6,7 @@ and the kernel's verdicts are tried on real pods, in the cluster tests.
 
 import asyncio
 import contextlib
+import json
 from typing import Any
 
 from infra.redis import RedisConfig, build_redis
@@ -23,11 +24,11 @@ class PodPair(Pair):
     """The pair of one pod: it knows the digest that the manifest has, not the secret."""
 
     def __init__(self, pod: Object) -> None:
-        super().__init__()
         sidecar = next(each for each in pod["spec"]["containers"] if each["name"] == "sidecar")
-        self._digest = next(
-            each["value"] for each in sidecar["env"] if each["name"] == "MILLRACE_SECRET_SHA256"
-        )
+        variables = {each["name"]: each["value"] for each in sidecar["env"]}
+        prestart = variables.get("MILLRACE_PRESTART")
+        super().__init__(json.loads(prestart) if prestart else None)
+        self._digest = variables["MILLRACE_SECRET_SHA256"]
 
     def _sidecar_environment(self) -> dict[str, str]:
         return super()._sidecar_environment() | {"MILLRACE_SECRET_SHA256": self._digest}
