@@ -25,7 +25,7 @@ def config_of(sizes: dict[str, int], **pool: object) -> KubernetesConfig:
     return KubernetesConfig(
         pod=PodConfig(sidecar_image="test.local/sidecar:1", images=images),
         pool=PoolConfig(sizes=sizes, **options),
-        job_start_timeout_s=5.0,
+        job_start_timeout_s=60.0,
         silence_s_max=2.0,
     )
 
