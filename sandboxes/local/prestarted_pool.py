@@ -2,7 +2,7 @@
 
 One is taken once and never comes back; another is started when its execution is over, or at once where few
 are left, and never two at the same time: starting costs more CPU than most programs. The limits that were in
-force last are put on the next while it waits: that takes as long as a short program, and is seldom wrong.
+force before are put on the next while it waits: that takes as long as a short program, and is seldom wrong.
 """
 
 import asyncio
@@ -163,7 +163,7 @@ class _Shelf:
         self._turn = turn
         self._first = _with_start(SandboxLimits(), toolchain)
         self._usual: SandboxLimits | None = None
-        """What was in force last; a runtime fits in there."""
+        """What a runtime fits into and most executions want: a process's limit can only be lowered."""
         self._filling: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -175,9 +175,11 @@ class _Shelf:
             taken = self.waiting.popleft()
             if 2 * len(self.waiting) < self._size:
                 self.work.set()
-            if taken.runtime.is_alive and (fitting := await self._fitted(taken, limits)):
-                self._usual = limits
-                return fitting
+            if taken.runtime.is_alive:
+                if fitting := await self._fitted(taken, limits):
+                    self._usual = limits if _is_no_lower(limits, self._usual) else self._usual
+                    return fitting
+                self._usual = None
             await taken.close()
         return None
 
@@ -224,6 +226,15 @@ class _Shelf:
         with suppress(OSError, SandboxFailed):
             return await self._starter.restricted(taken, limits)
         return None
+
+
+def _is_no_lower(limits: SandboxLimits, than: SandboxLimits | None) -> bool:
+    """Say whether no process needs more than `limits` that was content with `than`."""
+    return than is None or (
+        limits.open_files_max >= than.open_files_max
+        and limits.pids_max >= than.pids_max
+        and limits.memory_bytes_max >= than.memory_bytes_max
+    )
 
 
 def _with_start(limits: SandboxLimits, toolchain: Toolchain) -> SandboxLimits:

@@ -217,9 +217,9 @@ async def test_less_memory_than_the_runtime_holds_already_ends_as_it_would_cold(
 async def test_what_the_start_has_cost_is_not_the_programs(ahead: LocalSandboxes) -> None:
     """A started Java has used much more than a program that does nothing."""
     sandbox = await acquire(ahead, SandboxSpec("test", "java", LIMITS))
-    before = sandbox._cpu_s_before
+    before = sandbox._account._cpu_s_before
     result = await finish(sandbox, Program("class A { public static void main(String[] a) { } }"))
-    whole = sandbox._usage_of_all().cpu_s
+    whole = sandbox._account._usage_of_all(sandbox._ended).cpu_s
     await sandbox.close()
     assert before > 0
     assert result.exit.cpu_s <= whole - before + 0.02
