@@ -1,13 +1,16 @@
 # Every target sets up first what it needs. All paths are relative, so the checkout may have spaces in its name.
 PYTHON ?=
 WORKERS ?= 2
+ARGS ?=
 venv := .venv/bin
+# Suites with a target of their own: they take longer, or want more of the machine.
+apart := hostile cluster chaos process clients
 
-.PHONY: help setup demo test check serve services sim hostile cluster cluster-down test-cluster bench fmt languages guest lock clean
+.PHONY: help setup demo test e2e check serve services sim hostile cluster cluster-down test-cluster bench fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
 setup: ## make .venv from the locked requirements and install missing system packages
 	@PYTHON="$(PYTHON)" sh infra/setup/venv.sh
@@ -20,8 +23,11 @@ demo: setup ## see everything work, in under three minutes
 serve: setup ## run all of it on this machine, on http://127.0.0.1:8000
 	@$(venv)/millrace serve
 
-test: setup ## run the tests that need nothing but this machine
-	@$(venv)/pytest -n $(WORKERS) --dist worksteal --ignore tests/hostile --ignore tests/cluster tests
+test: setup ## run the tests that take parts of it, in minutes; ARGS="-k word" picks some
+	@$(venv)/pytest -n $(WORKERS) --dist worksteal $(apart:%=--ignore tests/%) $(ARGS) tests
+
+e2e: setup ## run whole services as their users do: processes, pages, examples, real clients
+	@$(venv)/pytest -n $(WORKERS) --dist worksteal $(ARGS) tests/process tests/clients
 
 services: setup ## install the servers that some tests talk to: Redis, S3 (built once, some minutes)
 	@$(venv)/python -m infra.setup.services
@@ -30,7 +36,7 @@ sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one wit
 	@$(venv)/python tests/simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
 
 hostile: setup ## attack the sandboxes, one sentence a test
-	@$(venv)/pytest tests/hostile
+	@$(venv)/pytest $(ARGS) tests/hostile
 
 cluster: setup ## start a real Kubernetes on this machine; the first time builds it, 4 to 20 minutes
 	@$(venv)/python -m infra.cluster up

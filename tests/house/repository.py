@@ -42,4 +42,4 @@ def our_modules() -> list[Path]:
 
 def make_targets() -> dict[str, str]:
     """Return the targets that `make help` shows, with what it says of them."""
-    return dict(re.findall(r"^([a-z-]+):.*?## (.+)$", text_of(Path("Makefile")), re.MULTILINE))
+    return dict(re.findall(r"^([a-z0-9-]+):.*?## (.+)$", text_of(Path("Makefile")), re.MULTILINE))
