@@ -14,7 +14,6 @@ from typing import NoReturn
 import pytest
 import redis
 
-from infra.nats import NatsConfig
 from infra.redis import RedisConfig
 
 
@@ -106,72 +105,3 @@ def free_port() -> int:
             port = int(probe.getsockname()[1])
         if port < 55_000:
             return port
-
-
-class NatsProcess:
-    """One nats-server with JetStream on loopback ports, alone or one of a cluster."""
-
-    def __init__(self, binary: str | Path, *, name: str = "one", routes: tuple[int, ...] = ()) -> None:
-        self._binary = str(binary)
-        self._name = name
-        self._routes = routes
-        self._folder = Path(tempfile.mkdtemp(prefix="millrace-nats-"))
-        self._process: subprocess.Popen[bytes] | None = None
-        self.port = free_port()
-        self.cluster_port = free_port() if not routes else 0
-        self.more = ""
-        """Lines for the server's configuration, of the test's own."""
-
-    @property
-    def config(self) -> NatsConfig:
-        """How to reach it."""
-        return NatsConfig(servers=(self.url,))
-
-    @property
-    def url(self) -> str:
-        """The same as a URL."""
-        return f"nats://127.0.0.1:{self.port}"
-
-    @property
-    def pid(self) -> int:
-        """Of the running server."""
-        assert self._process is not None, "it is not running"
-        return self._process.pid
-
-    def start(self) -> None:
-        """Start it with whatever data it had, and wait until it listens."""
-        path = self._folder / "nats.conf"
-        path.write_text(self._configuration())
-        with (self._folder / "log").open("ab") as log:
-            self._process = subprocess.Popen([self._binary, "-c", str(path)], stdout=log, stderr=log)
-        until(self._listens, "nats-server to listen")
-
-    def kill(self) -> None:
-        """End it at once, as a power failure would."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            self._process = None
-
-    def close(self) -> None:
-        """End it and remove its data."""
-        self.kill()
-        shutil.rmtree(self._folder, ignore_errors=True)
-
-    def _configuration(self) -> str:
-        lines = [
-            f"server_name: {self._name}",
-            f"listen: 127.0.0.1:{self.port}",
-            f'jetstream {{ store_dir: "{self._folder}/store", max_mem: 64MB, max_file: 1GB }}',
-        ]
-        if self._routes:
-            routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self._routes)
-            lines.append(
-                f"cluster {{ name: millrace, listen: 127.0.0.1:{self.cluster_port}, routes: [{routes}] }}"
-            )
-        return "\n".join([*lines, self.more, ""])
-
-    def _listens(self) -> bool:
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
-            return True
-        return False

@@ -17,8 +17,9 @@ from hypothesis import HealthCheck, settings
 from infra.errors import Misconfigured
 from infra.process.broker import find_server
 from infra.redis import RedisConfig
-from tests.brokers import BrokerProcess, NatsProcess, absent
+from tests.brokers import BrokerProcess, absent
 from tests.hanging import HangWatch
+from tests.nats_servers import NatsProcess
 from tests.redis_servers import Arrangement, Cluster, Sentinels, Standalone
 
 StartBroker = Callable[..., BrokerProcess]
@@ -68,6 +69,16 @@ def nats_server(nats_binary: Path) -> Iterator[NatsProcess]:
     server = NatsProcess(nats_binary)
     try:
         server.start()
+        yield server
+    finally:
+        server.close()
+
+
+@pytest.fixture
+def own_nats(nats_binary: Path) -> Iterator[NatsProcess]:
+    """A NATS of this test's own, not started yet, which it may kill."""
+    server = NatsProcess(nats_binary)
+    try:
         yield server
     finally:
         server.close()

@@ -7,6 +7,7 @@ tells those who had subscriptions on it.
 import asyncio
 import itertools
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 import msgspec
@@ -16,6 +17,7 @@ from nats.aio.msg import Msg
 from infra.errors import RequestRefused, Unavailable
 from infra.nats import AWAY as CLIENT_AWAY
 from infra.nats import NatsClient, NatsConfig, connect
+from infra.tasks import end_tasks
 from streams.backoff import Backoff
 from streams.jetstream.wire import NO_RESPONDERS, STATUS, Headers, Silent, Stored, answer_of, stored
 from streams.signal import Signal
@@ -71,8 +73,14 @@ class Connection:
                         return client
                     await changed.wait()
         except TimeoutError:
-            reason = self._last_error or f"NATS at {self.config.where()} cannot be reached"
-            raise Unavailable(str(reason)) from None
+            raise self.away(None) from None
+
+    def away(self, error: Exception | None) -> Unavailable:
+        """Return what to say when NATS cannot be used: why there is no connection, or else `error`."""
+        if self.client is None and self._last_error is not None:
+            return Unavailable(str(self._last_error))
+        said = f": {error}" if error and str(error) else ""
+        return Unavailable(f"NATS at {self.config.where()} does not answer{said}")
 
     def open(self) -> None:
         """Begin to connect, and to connect again whenever the connection is lost."""
@@ -85,10 +93,10 @@ class Connection:
         """Let go of the connection for good."""
         self._closed = True
         if self._keeper is not None:
-            self._keeper.cancel()
-            await asyncio.wait([self._keeper])
+            await end_tasks(self._keeper)
         if self._client is not None and not self._client.is_closed:
-            await self._client.close()
+            with suppress(*AWAY):
+                await self._client.close()
         self._fail_questions()
 
     async def _keep(self) -> None:

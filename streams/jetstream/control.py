@@ -36,7 +36,7 @@ READ_MAX = 256
 async def send_control(link: Link, command: ControlCommand) -> None:
     """Publish a command where it belongs. Raises `Unavailable`."""
     name = secrets.token_hex(8)
-    await link.answer(lambda: _mail(link, command, encode(command), name))
+    await link.publish_on(lambda: _mail(link, command, encode(command), name))
 
 
 async def read_mail(link: Link, execution_id: ExecutionId) -> list[Control]:

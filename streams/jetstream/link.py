@@ -32,7 +32,9 @@ from streams.topology import Subjects
 T = TypeVar("T")
 
 PUBLISH_S = 10.0
-"""How long a front door keeps trying: long enough for most elections, short enough for whoever waits."""
+"""How long a publisher keeps trying: long enough for most elections, short enough for whoever waits."""
+SILENT_S = 4.0
+"""A broker that does not answer for so long is away."""
 READ_BYTES_MAX = 4 * 1024 * 1024
 
 
@@ -124,6 +126,10 @@ class Link(Connection):
 
     async def answer(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Return what `operation` does, tried again for a few seconds. Raises `Unavailable` then."""
+        return await self._try(operation, SILENT_S)
+
+    async def publish_on(self, operation: Callable[[], Awaitable[T]]) -> T:
+        """Repeat `operation` while the broker is away or elects a leader. Raises `Unavailable` at last."""
         return await self._try(operation, PUBLISH_S)
 
     async def persist(self, operation: Callable[[], Awaitable[T]]) -> T:
@@ -155,7 +161,7 @@ class Link(Connection):
                     raise Unavailable(f"NATS at {self.config.where()}: {refused}") from refused
                 await self.mend(refused)
             if clock() >= give_up_at:
-                raise Unavailable(f"NATS at {self.config.where()} is away: {error}") from error
+                raise self.away(error) from error
 
     async def mend(self, error: Exception) -> None:
         """Make streams that are missing: then nobody answers for them."""

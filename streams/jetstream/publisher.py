@@ -34,12 +34,12 @@ class JetStreamPublisher:
     async def submit(self, command: RunCode, digest: str) -> Submission:
         assert command.id is not None, "an execution needs its id"
         record = new_record(command, digest, datetime.now(UTC))
-        submission = await self._link.answer(lambda: admit(self._link, command, record))
+        submission = await self._link.publish_on(lambda: admit(self._link, command, record))
         for follower in self._followers.of(command.id):
             follower.admitted(first=submission.result == "accepted")
         if submission.result != "conflict" and submission.record.status == "queued":
             body = encode(command)
-            await self._link.answer(lambda: publish(self._link, body, record.nonce))
+            await self._link.publish_on(lambda: publish(self._link, body, record.nonce))
         return submission
 
     async def send(self, command: ControlCommand) -> None:

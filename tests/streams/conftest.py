@@ -24,7 +24,8 @@ from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy, Transport
 from streams.redis import RedisTransport
 from streams.topology import Subjects, Topology
-from tests.brokers import BrokerProcess, NatsProcess
+from tests.brokers import BrokerProcess
+from tests.nats_servers import NatsProcess
 
 POLICY = DeliveryPolicy(lease_s=0.6)
 
@@ -192,9 +193,10 @@ class NatsWorld:
         for transport in self._made:
             await transport.close()
         if self._client is not None:
-            with suppress(nats.errors.Error):
+            with suppress(nats.errors.Error, OSError):  # the server may be gone
                 await self.flush()
-            await self._client.close()
+            with suppress(nats.errors.Error, OSError):
+                await self._client.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,109 @@
+"""Real NATS servers as child processes of a test: one, or three in a cluster."""
+
+import contextlib
+import shutil
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+from infra.nats import NatsConfig
+from tests.brokers import free_port, until
+
+
+class NatsProcess:
+    """One nats-server with JetStream on loopback ports, alone or one of a cluster."""
+
+    def __init__(self, binary: str | Path, *, name: str = "one") -> None:
+        self._binary = str(binary)
+        self.name = name
+        self.routes: tuple[int, ...] = ()
+        """Cluster ports of all its servers, where it is one of several."""
+        self._folder = Path(tempfile.mkdtemp(prefix="millrace-nats-"))
+        self._process: subprocess.Popen[bytes] | None = None
+        self.port = free_port()
+        self.cluster_port = free_port()
+        self.more = ""
+        """Lines for the server's configuration, of the test's own."""
+
+    @property
+    def config(self) -> NatsConfig:
+        """How to reach it."""
+        return NatsConfig(servers=(self.url,))
+
+    @property
+    def url(self) -> str:
+        """The same as a URL."""
+        return f"nats://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        """Of the running server."""
+        assert self._process is not None, "it is not running"
+        return self._process.pid
+
+    def start(self) -> None:
+        """Start it with whatever data it had, and wait until it listens."""
+        path = self._folder / "nats.conf"
+        path.write_text(self._configuration())
+        with (self._folder / "log").open("ab") as log:
+            self._process = subprocess.Popen([self._binary, "-c", str(path)], stdout=log, stderr=log)
+        until(self._listens, "nats-server to listen")
+
+    def kill(self) -> None:
+        """End it at once, as a power failure would."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+
+    def close(self) -> None:
+        """End it and remove its data."""
+        self.kill()
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _configuration(self) -> str:
+        lines = [
+            f"server_name: {self.name}",
+            f"listen: 127.0.0.1:{self.port}",
+            f'jetstream {{ store_dir: "{self._folder}/store", max_mem: 64MB, max_file: 1GB }}',
+        ]
+        if self.routes:
+            routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self.routes)
+            lines.append(
+                f"cluster {{ name: millrace, listen: 127.0.0.1:{self.cluster_port}, routes: [{routes}] }}"
+            )
+        return "\n".join([*lines, self.more, ""])
+
+    def _listens(self) -> bool:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
+            return True
+        return False
+
+
+class NatsCluster:
+    """Three servers that elect leaders among them."""
+
+    def __init__(self, binary: str | Path) -> None:
+        self.servers = [NatsProcess(binary, name=f"n{number}") for number in range(3)]
+        for server in self.servers:
+            server.routes = tuple(other.cluster_port for other in self.servers)
+
+    @property
+    def config(self) -> NatsConfig:
+        """How to reach it, with three copies of everything."""
+        return NatsConfig(servers=tuple(server.url for server in self.servers), replicas=3)
+
+    def start(self) -> None:
+        """Start all of them."""
+        for server in self.servers:
+            server.start()
+
+    def named(self, name: str) -> NatsProcess:
+        """Return a server by the name that JetStream knows it by."""
+        return next(server for server in self.servers if server.name == name)
+
+    def close(self) -> None:
+        """End them and remove their data."""
+        for server in self.servers:
+            server.close()

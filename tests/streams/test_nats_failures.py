@@ -1,0 +1,302 @@
+"""NATS away, back, slow to answer, half done or somebody else: accepted work goes on."""
+
+import asyncio
+import ssl
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+
+from infra.errors import LeaseLost, RequestRefused, Unavailable
+from infra.nats import NatsConfig, NatsTls
+from schemas.ids import ExecutionId
+from streams.jetstream import JetStreamTransport, link
+from streams.jetstream.wire import Silent
+from streams.protocol import Delivery, DeliveryPolicy, Ended
+from tests.nats_servers import NatsProcess
+from tests.streams.conftest import POLICY, NatsWorld
+from tests.streams.helpers import (
+    begin,
+    command,
+    consuming,
+    finished,
+    lease_of,
+    output,
+    run_to_the_end,
+    started,
+    submit,
+    take,
+    taking,
+    types,
+    whole_log,
+)
+
+JOB = ExecutionId("job-1")
+PATIENT = DeliveryPolicy(lease_s=30.0)
+
+
+async def test_a_server_that_is_away_is_said_quickly_and_without_secrets(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A front door answers 503 within seconds; the message says where it looked."""
+    monkeypatch.setattr(link, "PUBLISH_S", 1.0)
+    monkeypatch.setattr(link, "SILENT_S", 1.0)
+    config = NatsConfig(servers=("nats://user:hunter2@127.0.0.1:1",), connect_timeout_s=0.2)
+    transport = JetStreamTransport(config, POLICY, name="test")
+    await transport.start()
+    async with asyncio.timeout(60):
+        calls = (submit(transport, command()), transport.depth(), transport.ping(), transport.read(JOB))
+        answers = await asyncio.gather(*calls, return_exceptions=True)
+    for answer in answers:
+        assert isinstance(answer, Unavailable)
+        assert "127.0.0.1:1" in answer.message
+        assert "hunter2" not in str(answer)
+    assert "hunter2" not in repr(config)
+    await transport.close()
+
+
+async def test_work_goes_on_when_the_server_comes_back(own_nats: NatsProcess) -> None:
+    """Killed in the middle: the reader resumes, the writer repeats, the consumer takes new work."""
+    own_nats.start()
+    world = NatsWorld(own_nats.config)
+    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    written, killed = asyncio.Event(), asyncio.Event()
+
+    async def run(delivery: Delivery) -> None:
+        lease = await lease_of(handler, delivery)
+        await handler.append(lease, [started(lease)])
+        written.set()
+        await killed.wait()
+        for number in range(50):
+            await handler.append(lease, [output(lease, str(number))])
+        await handler.finish(lease, [], finished(lease.execution_id))
+
+    async with consuming(handler, run):
+        reading = asyncio.create_task(whole_log(edge, "job-1"))
+        await submit(edge, command("job-1"))
+        await written.wait()
+        own_nats.kill()
+        killed.set()
+        with pytest.raises(Unavailable):
+            await edge.ping()
+        await asyncio.to_thread(own_nats.start)
+        async with asyncio.timeout(60):
+            assert [event.seq for event in await reading] == list(range(1, 54))
+            await submit(edge, command("job-2"))
+            assert types(await whole_log(edge, "job-2"))[-1] == "finished"
+    await world.close()
+
+
+async def test_a_process_may_start_before_its_server(own_nats: NatsProcess) -> None:
+    """It keeps trying, makes its streams once the server is there, and works."""
+    world = NatsWorld(own_nats.config)
+    edge, handler = [JetStreamTransport(own_nats.config, PATIENT, name="test") for _ in range(2)]
+    async with consuming(handler, lambda delivery: run_to_the_end(handler, delivery)):
+        reading = asyncio.create_task(whole_log(edge, JOB))
+        with pytest.raises(Unavailable):
+            await edge.ping()
+        await asyncio.to_thread(own_nats.start)
+        async with asyncio.timeout(60):
+            await submit(edge, command())
+            assert types(await reading) == ["queued", "started", "finished"]
+    for transport in (edge, handler):
+        await transport.close()
+    await world.close()
+
+
+async def test_a_writer_gives_up_when_its_lease_must_have_run_out(own_nats: NatsProcess) -> None:
+    """Then another handler may own the execution, and nothing more may be written."""
+    own_nats.start()
+    world = NatsWorld(own_nats.config)
+    edge, handler = await world.transport(), await world.transport()
+    await submit(edge, command())
+    lease = await lease_of(handler, await take(handler))
+    own_nats.kill()
+    with pytest.raises(LeaseLost, match="ran out"):
+        async with asyncio.timeout(20):
+            await handler.append(lease, [started(lease)])
+    await world.close()
+
+
+async def test_a_write_whose_answer_was_lost_is_not_written_twice(
+    nats_world: NatsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repeat finds its own event at the end of the log."""
+    edge: Any = await nats_world.transport(PATIENT)
+    handler: Any = await nats_world.transport(PATIENT)
+    for transport in (edge, handler):
+        _lose_every_first_answer(transport, monkeypatch)
+    assert (await submit(edge, command())).result == "accepted"
+    lease = await lease_of(handler, await take(handler))
+    assert lease.attempt == 1
+    await handler.append(lease, [started(lease), output(lease, "x", 1)])
+    await handler.renew(lease)
+    await handler.append(lease, [output(lease, "x")])
+    await handler.finish(lease, [output(lease, "y")], finished(JOB))
+    events = await edge.read(JOB)
+    assert types(events) == ["queued", "started", "output", "output", "output", "finished"]
+    assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
+    assert len(await nats_world.results()) == 1
+
+
+def _lose_every_first_answer(transport: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    its_link = transport._link
+    really, lost = its_link.ask, set()
+
+    async def ask(subject: str, data: bytes = b"", headers: Any = None) -> Any:
+        answer = await really(subject, data, headers)
+        call = (subject, data)
+        if not subject.startswith("$JS.API") and call not in lost:
+            lost.add(call)
+            raise Silent("the answer was lost")
+        return answer
+
+    monkeypatch.setattr(its_link, "ask", ask)
+
+
+async def test_a_cancelled_write_is_known_before_the_cancellation_goes_on(nats_world: NatsWorld) -> None:
+    """So that whoever writes next knows where the log stands."""
+    edge, handler = await nats_world.transport(), await nats_world.transport()
+    await submit(edge, command())
+    lease = await lease_of(handler, await take(handler))
+    writing = asyncio.create_task(handler.append(lease, [started(lease)]))
+    await asyncio.sleep(0)
+    writing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await writing
+    assert lease.seq == 2
+    await handler.finish(lease, [], finished(JOB))
+    assert types(await whole_log(edge, JOB)) == ["queued", "started", "finished"]
+
+
+@pytest.mark.parametrize("step", ["results", "$JS.ACK"])
+async def test_a_crash_between_log_and_acknowledgement_is_healed(
+    nats_world: NatsWorld, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """The next `begin` completes what was left undone, and the result is there once."""
+    edge, dying, alive = [await nats_world.transport() for _ in range(3)]
+    reply_to = f"{nats_world.config.prefix}backend:answers"
+    await submit(edge, command(reply_to=reply_to))
+    lease = await lease_of(dying, await take(dying))
+    dying_link: Any = dying._link  # type: ignore[attr-defined]
+    really = dying_link.ask
+
+    async def ask(subject: str, *more: Any) -> Any:
+        if step in subject:
+            raise SystemError("killed here")
+        return await really(subject, *more)
+
+    monkeypatch.setattr(dying_link, "ask", ask)
+    with pytest.raises(SystemError):
+        await dying.finish(lease, [], finished(JOB))
+    async with taking(alive) as deliveries:
+        assert isinstance(await begin(alive, await deliveries.get()), Ended)
+    assert [result.execution_id for result in await nats_world.results()] == [JOB]
+    assert len(await nats_world.replies(reply_to)) >= 1
+    depth = await edge.depth()
+    assert (depth.waiting, depth.pending) == (0, 0)
+
+
+async def test_a_request_larger_than_a_message_is_refused_with_the_limit(nats_world: NatsWorld) -> None:
+    """The server's `max_payload` says how much."""
+    edge = await nats_world.transport()
+    with pytest.raises(RequestRefused) as refused:
+        await submit(edge, command(code="#" * 1_100_000))
+    assert refused.value.limit == 1024 * 1024
+
+
+# Who speaks to whom
+
+
+@pytest.fixture
+def certificates(tmp_path: Path) -> "Certificates":
+    """An authority, a server's certificate and a client's."""
+    return Certificates(tmp_path)
+
+
+class Certificates:
+    """Files of a private authority."""
+
+    def __init__(self, folder: Path) -> None:
+        authority = trustme.CA()
+        self.ca = str(folder / "ca.pem")
+        authority.cert_pem.write_to_path(self.ca)
+        for name, issued in (
+            ("server", authority.issue_cert("127.0.0.1")),
+            ("client", authority.issue_cert("someone@example.org")),
+        ):
+            issued.private_key_pem.write_to_path(str(folder / f"{name}.key"))
+            issued.cert_chain_pems[0].write_to_path(str(folder / f"{name}.pem"))
+        self.folder = folder
+
+    @property
+    def server_lines(self) -> str:
+        """For a server that wants certificates from its clients, and a user."""
+        folder = self.folder
+        return (
+            f'tls {{ cert_file: "{folder}/server.pem", key_file: "{folder}/server.key", '
+            f'ca_file: "{self.ca}", verify: true }}\n'
+            "authorization { user: millrace, password: secret }"
+        )
+
+    @property
+    def client(self) -> NatsTls:
+        """For a client of that server."""
+        return NatsTls(self.ca, str(self.folder / "client.pem"), str(self.folder / "client.key"))
+
+
+async def test_work_is_done_over_tls_with_certificates_and_a_user(
+    own_nats: NatsProcess, certificates: Certificates
+) -> None:
+    """A private authority, both sides verified."""
+    own_nats.more = certificates.server_lines
+    own_nats.start()
+    config = replace(own_nats.config, tls=certificates.client, user="millrace", password="secret")
+    transport = JetStreamTransport(config, PATIENT, name="test")
+    await transport.start()
+    async with consuming(transport, lambda delivery: run_to_the_end(transport, delivery)):
+        await submit(transport, command())
+        assert types(await whole_log(transport, JOB))[-1] == "finished"
+    await transport.close()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"password": "wrong"}, "authorization"),
+        ({"tls": NatsTls()}, "certificate"),
+        ({"tls": None}, "."),
+    ],
+    ids=["wrong password", "unknown authority", "no client certificate"],
+)
+async def test_who_is_refused_is_told_why(
+    own_nats: NatsProcess, certificates: Certificates, change: dict[str, Any], says: str
+) -> None:
+    """And not kept waiting for ever, as the client's own first connection would be."""
+    own_nats.more = certificates.server_lines
+    own_nats.start()
+    config = replace(own_nats.config, tls=certificates.client, user="millrace", password="secret")
+    transport = JetStreamTransport(replace(config, **change), POLICY, name="test")
+    with pytest.raises(Unavailable) as refused:
+        async with asyncio.timeout(60):
+            await transport.ping()
+    assert "127.0.0.1" in refused.value.message
+    if says != ".":
+        assert says in refused.value.message.lower()
+    assert "secret" not in refused.value.message
+    await transport.close()
+
+
+async def test_nothing_is_told_to_a_server_that_does_not_speak_tls(own_nats: NatsProcess) -> None:
+    """Whoever asked for TLS does not send a password in clear text because the server has none."""
+    own_nats.start()
+    context = ssl.create_default_context()
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    config = replace(own_nats.config, tls=NatsTls(), user="millrace", password="secret")
+    transport = JetStreamTransport(config, POLICY, name="test")
+    with pytest.raises(Unavailable, match="does not speak TLS"):
+        async with asyncio.timeout(60):
+            await transport.ping()
+    await transport.close()
