@@ -65,13 +65,13 @@ async def _submit_all(edge: Transport, names: list[str]) -> None:
                 try:
                     await submit(edge, command(name))
                     break
-                except Exception:  # noqa: BLE001 - whatever it was, submitting again is safe
+                except Exception:
                     await asyncio.sleep(0.1)
         await asyncio.sleep(0.02)
 
 
 async def test_the_leader_of_the_logs_dies_under_load(cluster: NatsCluster) -> None:
-    """All that was accepted is finished, once; readers that were there go on; the handler consumes at once."""
+    """All that was accepted is finished, once; readers go on, and the handler consumes at once."""
     await ready(cluster)
     world = NatsWorld(cluster.config)
     edge, handler = await world.transport(POLICY), await world.transport(POLICY)
