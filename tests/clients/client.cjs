@@ -43,6 +43,8 @@ const commands = {
     tools = [
       toolOf('tools/CodeExecutor.cjs', 'createCodeExecutionTool', all),
       toolOf('tools/BashExecutor.cjs', 'createBashExecutionTool', all),
+      toolOf('tools/ProgrammaticToolCalling.cjs', 'createProgrammaticToolCallingTool', all),
+      toolOf('tools/BashProgrammaticToolCalling.cjs', 'createBashProgrammaticToolCallingTool', all),
     ].filter(Boolean);
     node = new ToolNode({ tools, sessions });
     return { tools: tools.map((tool) => tool.name) };
@@ -59,6 +61,19 @@ const commands = {
     const toolCall = { id: `call_${++calls}`, name, args, type: 'tool_call', session_id };
     const answer = await tool.invoke(toolCall, { toolCall });
     return { text: answer.content, artifact: answer.artifact ?? null };
+  },
+  /* Calls a programmatic tool, which may call the tools of this front end: `square` and `fail`. */
+  async callWithTools({ name, args }) {
+    const tool = tools.find((each) => each.name === name);
+    const called = [];
+    const act = { square: ({ n }) => ({ n, square: n * n }), 'get-fail': () => { throw new Error('no luck'); } };
+    const invoke = (of) => async (input) => { called.push(of); return act[of](input); };
+    const toolMap = new Map(Object.keys(act).map((of) => [of, { name: of, schema: { type: 'object' }, invoke: invoke(of) }]));
+    const parameters = { type: 'object', properties: { n: { type: 'number' } }, required: ['n'] };
+    const toolDefs = [{ name: 'square', description: 'Squares.', parameters }, { name: 'get-fail' }];
+    const toolCall = { id: `call_${++calls}`, name, args, type: 'tool_call', toolMap, toolDefs };
+    const answer = await tool.invoke(toolCall, { toolCall });
+    return { text: answer.content, artifact: answer.artifact ?? null, called };
   },
   async session() {
     return sessions.get('execute_code') ?? null;

@@ -71,7 +71,7 @@ class _Clients(dict[str, Conversation]):
 
 
 @pytest.fixture
-def talk(clients: dict[str, Conversation]) -> Talk:
+def talk(clients: dict[str, Conversation], service: Serve) -> Talk:
     """Begin conversations: `talk("A")`, or `talk("D", user="anna")`, each as its host sets it up.
 
     A and B know a key, C has it in the URL, D asks its host for headers and gets a token.
@@ -80,7 +80,9 @@ def talk(clients: dict[str, Conversation]) -> Talk:
     def begin(generation: str, user: str = "user-1") -> Conversation:
         match generation:
             case "A" | "B":
-                return clients[generation].begin(params={"apiKey": KEY}, headers={"X-API-Key": KEY})
+                # Of B the programmatic tools send no key but one that is in their address.
+                params = {"apiKey": KEY, "baseUrl": service.url.replace("//", f"//{KEY}@") + "/v1"}
+                return clients[generation].begin(params=params, headers={"X-API-Key": KEY})
             case "C":
                 return clients[generation].begin(params={})
             case _:

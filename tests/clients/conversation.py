@@ -52,6 +52,11 @@ class Conversation:
         """Let the model run a shell command."""
         return self.do("call", name="bash_tool", args={"command": command})
 
+    def program(self, code: str, lang: str = "py") -> dict[str, Any]:
+        """Let the model run code that calls the tools of the front end."""
+        name = "run_tools_with_code" if lang == "py" else "run_tools_with_bash"
+        return self.do("callWithTools", name=name, args={"code": code})
+
     def upload(self, *files: tuple[str, str], batch: bool = False, **fields: str) -> dict[str, Any]:
         """Upload (name, content) pairs as the front end does; returns the body of a good answer."""
         named = [{"name": name, "content": content} for name, content in files]

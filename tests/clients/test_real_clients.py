@@ -147,3 +147,51 @@ def test_the_shell_has_python_and_leaves_bytes_alone(talk: Talk, generation: str
     talking = talk(generation)
     talking.bash("python3 - <<'PY'\nopen('n.txt', 'w').write('  two\\n\\tlines \\n')\nPY")
     assert "stdout:\n  two\n\tlines" in talking.bash("cat '/mnt/data/n.txt'")["text"]
+
+
+@pytest.mark.parametrize("generation", ALL)
+def test_python_calls_tools_of_the_front_end(talk: Talk, generation: str) -> None:
+    """One after the other, 25 at once, one that fails, and a file that is kept."""
+    told = talk(generation).program(
+        """
+first = await square(n=3)
+many = await asyncio.gather(*(square(n=n) for n in range(25)))
+try:
+    await get_fail()
+except Exception as error:
+    print("failed:", error)
+open("sum.txt", "w").write(str(sum(each["square"] for each in many)))
+print(first["square"], len(many))
+"""
+    )
+    assert "stdout:\nfailed: no luck\n9 25" in told["text"]
+    assert told["called"].count("square") == 26
+    assert [file["name"] for file in told["artifact"]["files"]] == ["sum.txt"]
+
+
+@pytest.mark.parametrize("generation", WITH_BASH)
+def test_the_shell_calls_tools_of_the_front_end(talk: Talk, generation: str) -> None:
+    """In subshells and background jobs; results are JSON."""
+    told = talk(generation).program(
+        """
+set -euo pipefail
+echo "$(square '{"n": 4}')"
+for n in 1 2 3; do { r=$(square "{\\"n\\": $n}"); echo "$r" > "/mnt/data/$n.json"; } & done
+wait
+cat 1.json 2.json 3.json
+get_fail '{}' || echo "status $?"
+""",
+        "bash",
+    )
+    lines = ['{"n":4,"square":16}', '{"n":1,"square":1}', '{"n":2,"square":4}', '{"n":3,"square":9}']
+    assert "stdout:\n" + "\n".join([*lines, "status 1"]) in told["text"]
+    assert "no luck" in told["text"]
+    assert sorted(file["name"] for file in told["artifact"]["files"]) == ["1.json", "2.json", "3.json"]
+
+
+@pytest.mark.parametrize("generation", ALL)
+def test_a_program_of_tools_that_fails_shows_its_traceback(talk: Talk, generation: str) -> None:
+    """As any program does."""
+    told = talk(generation).program("print('before')\nawait square(n=1)\nraise ValueError('told')")
+    assert "before" in told["text"]
+    assert "ValueError: told" in told["text"]
