@@ -11,6 +11,8 @@ from pathlib import Path
 
 from tests.process.processes import ROOT, wait_until
 
+NAMES = ("edge", "handlers")
+
 
 class Pair:
     """One edge and one handler process, as they run in production."""
@@ -31,7 +33,7 @@ class Pair:
                     stdout=log,
                     stderr=log,
                 )
-                for name in ("edge", "handlers")
+                for name in NAMES
             ]
 
     def ready(self) -> "Pair":
@@ -44,8 +46,9 @@ class Pair:
         for process in self._processes:
             process.wait(timeout=60)
 
-    def kill(self) -> None:
-        for process in self._processes:
+    def kill(self, *names: str) -> None:
+        """Kill both, or those named."""
+        for process in [self._processes[NAMES.index(name)] for name in names or NAMES]:
             process.kill()
             process.wait()
 
