@@ -4,6 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
 
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -21,9 +22,9 @@ from edge.transcript import Transcript
 from edge.waiting import first_ending, take_in
 from infra.stores.files import FileStore
 from infra.stores.sessions import Sessions
-from schemas.commands import CancelExecution
+from schemas.commands import CancelExecution, RunCode
 from schemas.digest import digest_of
-from schemas.ids import ExecutionId
+from schemas.ids import ExecutionId, SessionId, is_opaque_id
 from streams.protocol import Publisher
 
 
@@ -75,9 +76,11 @@ class Compatible:
         body = await read_body(request, self._config.body_timeout_s)
         tenant = tenant_of_body(request, body, self._config.keys, told=self._config.security_logs)
         asked = compatible_command(request, body, tenant, self._config, self._now())
+        command = asked.command
         if asked.continues:
             await check_owner(self._sessions, self._files, tenant, asked.continues)
-        command = await resolve_references(self._files, asked.command, refused_as=403, anywhere=True)
+            command = _continuing(command, asked.continues)
+        command = await resolve_references(self._files, command, refused_as=403, anywhere=True)
         return replace(asked, command=command)
 
     async def _abandon(self, execution_id: ExecutionId) -> None:
@@ -86,3 +89,10 @@ class Compatible:
 
     async def _cancel(self, execution_id: ExecutionId, reason: str) -> None:
         await self._publisher.send(CancelExecution(execution_id=execution_id, reason=reason))
+
+
+def _continuing(command: RunCode, session_id: str) -> RunCode:
+    """Return a command that goes on with a session; what can be none stays a session of its own."""
+    if not is_opaque_id(session_id):
+        return command
+    return msgspec.structs.replace(command, session_id=SessionId(session_id), session_unlisted=True)

@@ -38,7 +38,8 @@ def compatible_command(
 ) -> CompatibleCommand:
     """Return the command in `body`. Raises `Refusal` or `WireFault`.
 
-    Every call is a session of its own, named like its execution, under which its files are stored. Keys
+    A call is a session of its own, named like its execution, under which its files are stored, unless it
+    `continues` one. Keys
     in the body and unknown fields are not taken over. Not started before anybody stops waiting for it,
     it costs no sandbox.
     """

@@ -19,7 +19,7 @@ def native_command(request: Request, body: bytes, tenant: TenantId, bounds: Boun
     """Return the command in `body`, with an id, for `tenant`. Raises `Refusal` or `WireFault`.
 
     A `tenant` in the body does not count, the key decides; nor does `reply_to`, which would let a client
-    of HTTP write to any stream.
+    of HTTP write to any stream, nor `session_unlisted`, which would let him have any number of sessions.
     """
     asked = decode_run_code(body)
     command = msgspec.structs.replace(
@@ -27,6 +27,7 @@ def native_command(request: Request, body: bytes, tenant: TenantId, bounds: Boun
         id=_id(request, asked),
         tenant=tenant,
         reply_to=None,
+        session_unlisted=False,
         trace=trace_of(request) or asked.trace,
     )
     return checked(command, bounds)

@@ -9,7 +9,7 @@ from infra.stores.files import FileStore
 from infra.stores.session_sweep import SessionSweep
 from infra.stores.sessions import Sessions
 from schemas.commands import EndSession, RunCode
-from schemas.ids import TenantId, is_opaque_id
+from schemas.ids import SessionId, TenantId, is_opaque_id
 from streams.turns import must_ask
 
 log = structlog.get_logger(__name__)
@@ -23,9 +23,14 @@ async def enter_session(command: RunCode, sessions: Sessions | None, files: File
     """
     if sessions is not None and command.session_id is not None and must_ask(command):
         await asyncio.gather(
-            sessions.use(command.tenant, command.session_id),
+            _use(sessions, command.tenant, command.session_id, opens=not command.session_unlisted),
             files.records.keep(command.tenant, command.session_id),
         )
+
+
+async def _use(sessions: Sessions, owner: TenantId, session_id: SessionId, *, opens: bool) -> None:
+    if opens or await sessions.owner_of(session_id) is not None:
+        await sessions.use(owner, session_id)
 
 
 class SessionEnder:

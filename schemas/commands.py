@@ -49,6 +49,8 @@ class RunCode(Command, frozen=True, kw_only=True, tag="run_code", omit_defaults=
     env: dict[str, str] = {}
     files: list[InputFile] = []
     session_id: SessionId | None = None
+    session_unlisted: bool = False
+    """Run in the session without opening it: it is in no list and counts for no limit, as in `/exec`."""
     tenant: TenantId = TenantId("default")
     tools: list[Tool] = []
     limits: Limits = Limits()

@@ -32,7 +32,7 @@ class CompatibleRun(msgspec.Struct, frozen=True, kw_only=True):
     check_types: bool = False
     """Ours, as in `RunCode`."""
     session_id: str | None = None
-    """Of an earlier run. Every run is a session of its own; that of somebody else is refused all the same."""
+    """The session to go on with, of an earlier run or any other; that of somebody else is refused."""
 
 
 class BodyKeys(msgspec.Struct, frozen=True, kw_only=True):

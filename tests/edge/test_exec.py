@@ -23,12 +23,18 @@ async def test_a_run_is_answered_with_everything_the_contract_names(house: Any, 
     assert len(told["session_id"]) == 21
 
 
-async def test_every_run_has_a_session_of_its_own(house: Any) -> None:
-    """Also when the client names one."""
-    body = {"lang": "py", "code": "x", "session_id": "A" * 21}
-    sessions = [(await house.client.post("/exec", json=body)).json()["session_id"] for _ in range(2)]
-    assert len({*sessions, body["session_id"]}) == 3
-    assert [command.session_id for command in house.handler.seen] == sessions
+async def test_every_run_has_a_session_of_its_own_or_goes_on_with_the_one_it_names(house: Any) -> None:
+    """Going on with one opens none in the owner's list."""
+    bodies = [
+        {"lang": "py", "code": "x", "session_id": session} for session in (None, "", "no id!", "A" * 21)
+    ]
+    told = [(await house.client.post("/exec", json=body)).json()["session_id"] for body in bodies]
+    assert [len(session) for session in told] == [21] * 4
+    assert len(set(told)) == 4
+    assert told[3] == "A" * 21
+    assert [command.session_id for command in house.handler.seen] == told
+    assert [command.session_unlisted for command in house.handler.seen] == [False] * 3 + [True]
+    assert (await house.client.get("/sessions")).json()["total"] == 0
 
 
 async def test_fields_of_all_generations_are_taken_and_unknown_ones_ignored(house: Any) -> None:

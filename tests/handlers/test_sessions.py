@@ -279,3 +279,17 @@ async def test_a_broken_command_about_a_session_harms_nobody(run, transport) -> 
     await transport.send(EndSession(session_id="../{x} y"))
     assert (await run(End()))[-1].outcome == "exited"
     assert encode(EndSession(session_id="s")) == b'{"type":"end_session","session_id":"s"}'
+
+
+async def test_a_session_that_is_not_to_be_listed_is_used_and_not_opened(run, sessions, files) -> None:
+    """As `/exec` goes on with sessions; one that is listed lives on by it, somebody else's is refused."""
+    for number in range(4):
+        events = await run(Put("out.txt", "x"), session_id=f"chat-{number}", session_unlisted=True)
+        assert events[-1].files[0].session_id == f"chat-{number}"
+    assert (await sessions.listing("default", 0, 10))[0] == 0
+    await sessions.use("default", "notebook")
+    first = await sessions.find("default", "notebook")
+    await run(End(), session_id="notebook", session_unlisted=True)
+    assert (await sessions.find("default", "notebook")).used_at > first.used_at
+    events = await run(End(), session_id="notebook", session_unlisted=True, tenant="mallory")
+    assert events[-1].outcome == "rejected"

@@ -88,6 +88,24 @@ def test_archived_variables_survive_the_loss_of_redis_and_end_with_their_session
     assert run(second, "print('answer' in globals())") == "False\n"
 
 
+@pytest.mark.timeout(240)
+def test_exec_goes_on_with_the_session_it_is_given_and_remembers(start_pair: StartPair) -> None:
+    """Through another edge and another handler; and the native routes see the same variables."""
+    pairs = [start_pair(), start_pair()]
+    session = "S" * 21
+    json_type = {"content-type": "application/json"}
+    for number, code in enumerate(("x = 41", "x += 1", "print(x)")):
+        body = {"lang": "py", "code": code, "session_id": session}
+        told = ask(pairs[number % 2], "/v1/exec", body, **json_type)
+        assert (told["session_id"], told["stderr"]) == (session, "")
+    assert told["stdout"] == "42\n"
+    alone = ask(pairs[0], "/v1/exec", {"lang": "py", "code": "print('x' in globals())"}, **json_type)
+    assert (alone["stdout"], len(alone["session_id"])) == ("False\n", 21)
+    command = {"language": "py", "code": "print(x)", "session_id": session}
+    native = ask(pairs[1], "/executions", command, prefer="wait=60", **json_type)
+    assert native["stdout"] == "42\n"
+
+
 def is_forgotten(pair: Pair) -> bool:
     try:
         ask(pair, f"/state/{SESSION}/info")
