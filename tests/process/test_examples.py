@@ -59,3 +59,10 @@ def test_a_session_remembers_as_docs_sessions_says(run: Callable[..., str]) -> N
         "Account(owner='Ada', balance=70)",
         "Account(owner='Ada', balance=100)",
     ]
+
+
+def test_tools_are_called_as_docs_tools_says(run: Callable[..., str]) -> None:
+    """Natively and as a front end; one call fails, and the code goes on."""
+    said = ["Ulm: 21 degrees", "Oslo: 12 degrees", "There is no Atlantis."]
+    printed = run(sys.executable, "examples/tools.py").splitlines()
+    assert printed == ["natively:", *said, "as a front end:", *said]
