@@ -8,7 +8,7 @@ from datetime import datetime
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 
-from infra.connect import redis_config
+from infra.connect import nats_config, redis_config
 from infra.errors import Unavailable
 from infra.process.broker import EmbeddedBroker
 from infra.redis import build_redis
@@ -88,12 +88,19 @@ def _facts(
         "sandbox": _sandbox(handler),
         "key": f"{key} (everybody knows it: good for this machine only)" if default else "the one in API_KEY",
         "data": str(settings.millrace_data_dir),
-        "broker": f"its own, on {broker.url}" if broker else redis_config(settings).where(),
+        "broker": _broker(settings, broker),
         # Double quotes let the shell fill in a key that is not printed.
         "try": f"curl -s {url}/exec -H \"{header}\" {json_type} -d '{_BODY}'",
         **docs,
         "stop": "Ctrl-C",
     }
+
+
+def _broker(settings: Settings, broker: EmbeddedBroker | None) -> str:
+    redis = f"its own, on {broker.url}" if broker else redis_config(settings).where()
+    if settings.millrace_transport != "nats":
+        return redis
+    return f"NATS at {nats_config(settings).where()} for messages; Redis for the rest: {redis}"
 
 
 def _sandbox(handler: HandlerPresence) -> str:

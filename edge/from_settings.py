@@ -11,7 +11,7 @@ from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
 from infra.pages import page_files
 from infra.settings.model import Settings
-from streams.topology import Topology
+from streams.bodies import carrier_of, names_of
 
 if TYPE_CHECKING:
     from edge.jwt_users import JwtUsers
@@ -41,7 +41,8 @@ def config_of(settings: Settings) -> EdgeConfig:
         security_logs=settings.enable_security_logs,
         cors_origins=settings.cors_origins if settings.enable_cors else (),
         docs=settings.enable_docs,
-        stream_names=Topology(settings.redis_key_prefix),
+        stream_names=names_of(settings),
+        stream_carrier=carrier_of(settings),
         page_files=page_files(cache_folder(os.environ)),
     )
 

@@ -5,8 +5,10 @@ from typing import Protocol
 from infra.connect import nats_config, redis_config
 from infra.errors import Misconfigured
 from infra.settings import Settings
+from streams.asyncapi import Carrier, Names
 from streams.dead_letters import DeadLetters
 from streams.protocol import DeliveryPolicy, Transport
+from streams.topology import Subjects, Topology
 
 
 class Broker(Transport, DeadLetters, Protocol):
@@ -30,3 +32,15 @@ def build_transport(settings: Settings, name: str) -> Broker:
             return JetStreamTransport(nats_config(settings), policy, name=name)
         case "memory":
             raise Misconfigured("MILLRACE_TRANSPORT=memory: it lives inside one process; use redis or nats")
+
+
+def carrier_of(settings: Settings) -> Carrier:
+    """Return what outsiders have to speak to publish and consume."""
+    return "nats" if settings.millrace_transport == "nats" else "redis"
+
+
+def names_of(settings: Settings) -> Names:
+    """Return how the streams are called there."""
+    if carrier_of(settings) == "nats":
+        return Subjects(settings.nats_subject_prefix)
+    return Topology(settings.redis_key_prefix)

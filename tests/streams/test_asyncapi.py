@@ -147,6 +147,29 @@ def test_a_result_is_described_with_its_tenant() -> None:
     assert "tenant" not in schemas["Finished"]["properties"]
 
 
+@pytest.mark.parametrize(
+    ("given", "carrier", "requests"),
+    [
+        ({}, "redis", "millrace:requests"),
+        ({"REDIS_KEY_PREFIX": "p:", "NATS_SUBJECT_PREFIX": "q."}, "redis", "p:millrace:requests"),
+        (
+            {"MILLRACE_TRANSPORT": "nats", "NATS_URL": "nats://h", "NATS_SUBJECT_PREFIX": "q."},
+            "nats",
+            "q.millrace.requests",
+        ),
+    ],
+)
+def test_an_edge_describes_the_transport_it_uses(given: dict[str, str], carrier: str, requests: str) -> None:
+    """Under the names that its own settings give."""
+    from edge.from_settings import config_of
+    from infra.settings import load_settings
+
+    config = config_of(load_settings({"MILLRACE_ENV_FILE": "/dev/null", "HOME": "/nowhere", **given}))
+    whole = asyncapi_document(config.stream_names, config.stream_carrier)
+    assert whole["servers"]["broker"]["protocol"] == carrier
+    assert whole["channels"]["requests"]["address"] == requests
+
+
 async def test_the_edge_serves_it() -> None:
     """The same, under /asyncapi.json."""
     from edge.document import Document

@@ -1,10 +1,10 @@
 // Consume results in a group: each `finished` reaches one member, at least once. A bare NATS client.
 //   cd examples/streams/nats && npm install && NATS_URL=nats://localhost:4222 node consume.mjs GROUP [COUNT]
 import { AckPolicy, jetstream, jetstreamManager } from '@nats-io/jetstream';
-import { connect } from '@nats-io/transport-node';
+import { connect } from './broker.mjs';
 
 const [group, count = Infinity] = process.argv.slice(2);
-const connection = await connect({ servers: process.env.NATS_URL ?? 'nats://localhost:4222' });
+const connection = await connect();
 const manager = await jetstreamManager(connection);
 await manager.consumers.add('MILLRACE_RESULTS', { durable_name: group, ack_policy: AckPolicy.Explicit });
 const results = await jetstream(connection).consumers.get('MILLRACE_RESULTS', group);

@@ -2,9 +2,9 @@
 //   cd examples/streams/nats && npm install && NATS_URL=nats://localhost:4222 node publish.mjs
 import { randomUUID } from 'node:crypto';
 import { jetstream } from '@nats-io/jetstream';
-import { connect } from '@nats-io/transport-node';
+import { connect } from './broker.mjs';
 
-const connection = await connect({ servers: process.env.NATS_URL ?? 'nats://localhost:4222' });
+const connection = await connect();
 const streams = jetstream(connection);
 const job = `job-${randomUUID()}`; // the idempotency key: publishing it twice still runs it once
 const code = 'for (let n = 0; n < 3; n++) console.log("line", n)';

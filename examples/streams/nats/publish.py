@@ -7,8 +7,11 @@ import asyncio
 import json
 import os
 import secrets
+from contextlib import suppress
 
 import nats
+import nats.errors
+from nats.js.api import AckPolicy, ConsumerConfig
 
 
 async def main() -> None:
@@ -19,12 +22,16 @@ async def main() -> None:
     request = {"id": job, "language": "py", "code": "for n in range(3): print('line', n)", "stdin": ""}
     await jetstream.publish("millrace.requests", json.dumps(request).encode())
 
-    log = await jetstream.subscribe(f"millrace.log.{job}", ordered_consumer=True)
-    async for message in log.messages:
-        event = json.loads(message.data)
-        print(f"{event['seq']} {event['type']} {event.get('data', event.get('outcome', ''))}".rstrip())
-        if event["type"] == "finished":
-            break
+    reading = ConsumerConfig(ack_policy=AckPolicy.NONE)
+    log = await jetstream.pull_subscribe(f"millrace.log.{job}", config=reading)
+    event = {}
+    while event.get("type") != "finished":
+        with suppress(nats.errors.TimeoutError):  # it may wait for long
+            for message in await log.fetch(10, timeout=60):
+                event = json.loads(message.data)
+                print(
+                    f"{event['seq']} {event['type']} {event.get('data', event.get('outcome', ''))}".rstrip()
+                )
     await connection.close()
 
 
