@@ -45,7 +45,8 @@ end
 
 -- Put an item at the end of its lane. A lane that comes anew gets a mark just above the one served last.
 local function add(lanes, priority, tenant, item)
-  if redis.call('RPUSH', lane_key(lanes, priority, tenant), item) == 1 then
+  redis.call('RPUSH', lane_key(lanes, priority, tenant), item)
+  if not redis.call('ZSCORE', lanes .. ':order:' .. priority, tenant) then
     local ahead = lanes .. ':ahead:' .. priority
     local known = redis.call('HMGET', lanes, 'served:' .. priority, 'newest:' .. priority)
     local served = tonumber(known[1] or 0)

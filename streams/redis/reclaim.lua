@@ -25,8 +25,10 @@ end
 local interactive, batch = waiting_of(lanes)
 if interactive + batch ~= waiting then
   for _, priority in ipairs({'interactive', 'batch'}) do
-    for _, tenant in ipairs(redis.call('ZRANGE', lanes .. ':order:' .. priority, 0, -1)) do
-      redis.call('DEL', lane_key(lanes, priority, tenant))
+    for _, known in ipairs({lanes .. ':order:' .. priority, lanes .. ':tenants'}) do
+      for _, tenant in ipairs(redis.call('ZRANGE', known, 0, -1)) do
+        redis.call('DEL', lane_key(lanes, priority, tenant))
+      end
     end
     redis.call('DEL', lanes .. ':order:' .. priority, lanes .. ':ahead:' .. priority)
   end

@@ -14,9 +14,11 @@ if not more or ARGV[3] == '1' then
     if not id then
       break
     end
-    -- Of an entry that somebody deleted nothing is claimed.
-    local claimed = redis.call('XCLAIM', requests, GROUP, ARGV[1], 0, id, 'RETRYCOUNT', 1)
-    handed[#handed + 1] = claimed[1] or nil
+    -- What does not wait any more, as lanes were lost and made anew, is somebody's. Of what somebody deleted
+    -- nothing is claimed.
+    if redis.call('XPENDING', requests, GROUP, id, id, 1, WAITING)[1] then
+      handed[#handed + 1] = redis.call('XCLAIM', requests, GROUP, ARGV[1], 0, id, 'RETRYCOUNT', 1)[1]
+    end
   end
 end
 return {more and 1 or 0, ring(requests, lanes), handed}
