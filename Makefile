@@ -6,7 +6,7 @@ venv := .venv/bin
 # Suites with a target of their own: they take longer, or want more of the machine.
 apart := hostile cluster chaos process clients
 
-.PHONY: help setup demo test e2e check serve services sim hostile cluster cluster-down test-cluster bench fmt languages guest lock clean
+.PHONY: help setup demo test e2e check serve services sim chaos hostile cluster cluster-down test-cluster bench fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -34,6 +34,10 @@ services: setup ## install the servers that some tests talk to: Redis, S3 (built
 
 sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one with SEED=7
 	@$(venv)/python tests/simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
+
+chaos: setup ## kill everything for real: SECONDS=600 BROKER=redis, sentinel, cluster or nats, SEED=7
+	@$(venv)/python -m tests.chaos --seconds $(or $(SECONDS),60) --broker $(or $(BROKER),redis) \
+		$(if $(SEED),--seed $(SEED)) $(if $(FAULT),--fault $(FAULT))
 
 hostile: setup ## attack the sandboxes, one sentence a test
 	@$(venv)/pytest $(ARGS) tests/hostile

@@ -1,0 +1,142 @@
+"""Real processes, a real broker, everything dies: `make chaos SECONDS=600 BROKER=sentinel SEED=7`.
+
+One seed draws the work, the points at which handlers and edges die, and the troubles of the broker. It does
+not replay a run to the instant, as the simulation does: real processes meet in other orders each time.
+Afterwards everything is started once more without a doom, finishes what was accepted, and is stopped; then
+the invariants are checked from the logs, and nothing may be left. Exit status 1 if anything was wrong.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import random
+import secrets
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from infra.logs import configure_logs
+from sandboxes.local.cgroups import own_places
+from tests.chaos.brokers import Servers, broker
+from tests.chaos.crew import Crew
+from tests.chaos.doomed import EDGE_POINTS, FAULTS, HANDLER_POINTS
+from tests.chaos.load import Load
+from tests.chaos.verdict import Story, summary, violations
+
+SETTLE_S = 120.0
+
+
+async def run(options: argparse.Namespace) -> int:
+    dice = random.Random(options.seed)
+    servers = broker(options.broker, random.Random(dice.random()))
+    crew: Crew | None = None
+    try:
+        await asyncio.to_thread(servers.start)
+        crew = Crew(servers.settings, random.Random(dice.random()), fault=options.fault)
+        stories, wrong = await _live(servers, crew, random.Random(dice.random()), options.seconds)
+        wrong += violations(stories)
+        return _tell(options, servers, crew, stories, wrong)
+    finally:
+        if crew is not None:
+            await crew.end()
+        servers.close()
+
+
+async def _live(
+    servers: Servers, crew: Crew, dice: random.Random, seconds: float
+) -> tuple[list[Story], list[str]]:
+    """Let everything happen; return what became of each execution, and what went wrong besides."""
+    afterwards = servers.afterwards
+    load = Load(dice, crew.urls, afterwards.publish)
+    async with crew.dying():
+        loading = asyncio.create_task(load.for_ever())
+        trouble = asyncio.create_task(_trouble(servers, dice))
+        await asyncio.wait([loading, trouble], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await _ended(loading)
+        await asyncio.wait([trouble], timeout=30)  # half a failover is no state to leave a broker in
+        await _ended(trouble)
+    await load.all_seen(SETTLE_S)
+    wrong = load.complaints
+    if not await afterwards.settled(SETTLE_S):
+        wrong.append(f"work was left on the requests for {SETTLE_S:g} s")
+    await crew.end()
+    results = await afterwards.results()
+    stories = [Story(job, await afterwards.log(job.id), results[job.id]) for job in load.jobs]
+    wrong += [*crew.complaints, *await afterwards.left_behind(), *crew.left_behind(), *_groups(crew.pids)]
+    await afterwards.close()
+    return stories, wrong
+
+
+async def _trouble(servers: Servers, dice: random.Random) -> None:
+    while True:
+        await asyncio.sleep(dice.uniform(8, 20))
+        await servers.trouble()
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    """End a task; what it failed of is raised."""
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _groups(pids: set[int]) -> list[str]:
+    """Return the control groups that handlers of this run made and nobody removed."""
+    tops = {place.top for place in own_places().values()}
+    folders = (path for top in tops for path, _, _ in os.walk(top))
+    owners = {f"-{pid}-" for pid in pids}
+    return [
+        f"control group {path}" for path in folders if "millrace-" in path and any(o in path for o in owners)
+    ]
+
+
+def _tell(
+    options: argparse.Namespace, servers: Servers, crew: Crew, stories: Sequence[Story], wrong: list[str]
+) -> int:
+    print(f"\nchaos: broker={options.broker} seconds={options.seconds:g} seed={options.seed}")
+    accepted = [story for story in stories if story.job.accepted_at]
+    print(f"executions: {len(stories)} asked for, {len(accepted)} accepted")
+    for name, counts in summary(stories).items():
+        print(f"  {name}: {_counts(counts)}")
+    print(f"broker: {_counts(servers.troubles) or 'no trouble'}")
+    print(f"signals: {_counts(crew.signals)}")
+    points = [*HANDLER_POINTS, *EDGE_POINTS]
+    print(f"deaths at named points ({sum(point in crew.deaths for point in points)} of {len(points)}):")
+    print(f"  {_counts(crew.deaths)}")
+    for sentence in wrong[:40]:
+        print(f"VIOLATED: {sentence}")
+    print(f"{len(wrong)} violations; seed {options.seed}")
+    if wrong:
+        print(f"logs of the processes: {crew.folder}")
+    else:
+        shutil.rmtree(crew.folder, ignore_errors=True)
+    return 1 if wrong else 0
+
+
+def _counts(counts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items()))
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="make chaos")
+    parser.add_argument("--seconds", type=float, default=60.0)
+    parser.add_argument("--broker", default="redis")
+    parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
+    parser.add_argument(
+        "--fault", choices=["", *FAULTS], default="", help="break a promise, to see it caught"
+    )
+    options = parser.parse_args()
+    configure_logs(level="ERROR", json=False)
+    print(f"chaos: broker={options.broker} seconds={options.seconds:g} seed={options.seed}", flush=True)
+    began = time.monotonic()
+    status = asyncio.run(run(options))
+    print(f"took {time.monotonic() - began:.0f} s")
+    return status
+
+
+if __name__ == "__main__":
+    sys.path.insert(0, str(Path(__file__).parents[2]))
+    sys.exit(main())

@@ -1,0 +1,310 @@
+"""The processes of a chaos run: edges and handlers that die again and again, and are started again."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import socket
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Mapping
+from pathlib import Path
+
+import psutil
+
+from tests.chaos.doomed import EDGE_POINTS, HANDLER_POINTS, Doom, up_file
+
+ROOT = Path(__file__).parents[2]
+MARK = "_CHAOS_RUN"
+"""A variable by which whatever these processes leave behind is found."""
+UP_S = 90.0
+
+
+class Child:
+    """One process, forked by the nursery."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._dead = asyncio.Event()
+
+    def died(self, status: int) -> None:
+        """Note its end."""
+        self.returncode = status
+        self._dead.set()
+
+    async def wait(self) -> int:
+        """Return its exit status, negative for a signal."""
+        await self._dead.wait()
+        assert self.returncode is not None
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it is gone."""
+        if self.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
+
+class Nursery:
+    """Where processes come from."""
+
+    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
+        self._folder = folder
+        self._environment = environment
+        self._process: asyncio.subprocess.Process | None = None
+        self._children: dict[int, Child] = {}
+        self._born: asyncio.Queue[Child] = asyncio.Queue()
+        self._hearing: asyncio.Task[None] | None = None
+        self._one_at_a_time = asyncio.Lock()
+
+    async def bear(self, role: str, environment: Mapping[str, str]) -> Child:
+        """Return a new process."""
+        async with self._one_at_a_time:
+            if self._process is None:
+                await self._open()
+            assert self._process is not None and self._process.stdin is not None
+            log = str(self._folder / f"{role}.log")
+            order = {"role": role, "environment": dict(environment), "log": log}
+            self._process.stdin.write(json.dumps(order).encode() + b"\n")
+            return await asyncio.wait_for(self._born.get(), UP_S)
+
+    async def close(self) -> None:
+        """End it, and whatever it bore."""
+        if self._process is None or self._hearing is None:
+            return
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        await self._process.wait()
+        await self._hearing
+
+    async def _open(self) -> None:
+        with (self._folder / "nursery.log").open("ab") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "tests.chaos.nursery"),
+                cwd=self._folder,
+                env=dict(self._environment),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+            )
+        self._hearing = asyncio.create_task(self._hear())
+
+    async def _hear(self) -> None:
+        assert self._process is not None and self._process.stdout is not None
+        async for line in self._process.stdout:
+            news = json.loads(line)
+            if pid := news.get("born"):
+                self._children[pid] = Child(pid)
+                self._born.put_nowait(self._children[pid])
+            else:
+                self._children[news["died"]].died(news["status"])
+
+
+class Member:
+    """One place in the crew: a process, and after its death the next one."""
+
+    def __init__(self, crew: "Crew", role: str, points: list[str], dice: random.Random) -> None:
+        self._crew = crew
+        self.role = role
+        self._points = points
+        self._dice = dice
+        self._doomed = dice.sample(points, len(points))
+        self.process: Child | None = None
+        self.port = free_port()
+
+    async def live_for_ever(self) -> None:
+        """Live and die until cancelled; then the process that lives is left alone."""
+        while True:
+            await self._one_life()
+
+    async def start(self, doom: Doom) -> None:
+        """Start a process of this role."""
+        environment = {**self._crew.environment, "API_PORT": str(self.port), **doom.environment()}
+        self.process = await self._crew.nursery.bear(self.role, environment)
+        self._crew.pids.add(self.process.pid)
+
+    async def end(self) -> None:
+        """Ask it to stop, as an orchestrator does."""
+        if self.process is not None and self.process.returncode is None:
+            self.process.send_signal(signal.SIGTERM)
+            try:
+                await asyncio.wait_for(self.process.wait(), 60)
+            except TimeoutError:
+                self._crew.complaints.append(f"{self.role} did not stop within 60 s of SIGTERM")
+                self.process.send_signal(signal.SIGKILL)
+                await self.process.wait()
+
+    async def _one_life(self) -> None:
+        doom = self._doom()
+        await self.start(doom)
+        assert self.process is not None
+        ended = asyncio.create_task(self.process.wait())
+        try:
+            await self._until_the_end(doom, ended)
+        finally:
+            ended.cancel()
+        self._note(doom)
+
+    def _doom(self) -> Doom:
+        """Draw the point of the next death: all of them in turn, before any comes again."""
+        if self._dice.random() < 0.3:
+            return Doom(fault=self._crew.fault)
+        if not self._doomed:
+            self._doomed = self._dice.sample(self._points, len(self._points))
+        how = "stop" if self._dice.random() < 0.25 else "kill"
+        return Doom(self._doomed.pop(), self._dice.randint(1, 4), how, self._crew.fault)
+
+    async def _until_the_end(self, doom: Doom, ended: "asyncio.Task[int]") -> None:
+        """Wait for the doom; who has none, or does not meet it in time, is sent a signal."""
+        assert self.process is not None
+        patience_s = self._dice.uniform(1, 6) if not doom.point else 12.0
+        number = self._dice.choice((signal.SIGKILL, signal.SIGKILL, signal.SIGTERM, signal.SIGSTOP))
+        nap_s = self._dice.uniform(0.5, 2.0) * self._crew.lease_s
+        await self.up()
+        clock = asyncio.get_running_loop().time
+        strike_at = clock() + patience_s
+        while not ended.done() and clock() < strike_at:
+            await asyncio.wait([ended], timeout=0.25)
+            if self._sleeps():
+                self._crew.deaths[doom.point] += 1
+                await self._wake(nap_s, ended)
+        if not ended.done():
+            self._crew.signals[number.name] += 1
+            self.process.send_signal(number)
+            if number == signal.SIGSTOP:
+                await self._wake(nap_s, ended)
+                self._crew.signals["SIGKILL"] += 1
+                with contextlib.suppress(ProcessLookupError):
+                    self.process.send_signal(signal.SIGKILL)
+            await ended
+
+    async def up(self) -> None:
+        """Wait until it works, or is dead."""
+        assert self.process is not None
+        file = self._crew.folder / up_file(self.process.pid)
+        give_up_at = asyncio.get_running_loop().time() + UP_S
+        while self.process.returncode is None and not file.exists():
+            if asyncio.get_running_loop().time() > give_up_at:
+                self._crew.complaints.append(f"{self.role} was not up within {UP_S:g} s")
+                return
+            await asyncio.sleep(0.1)
+
+    def _sleeps(self) -> bool:
+        assert self.process is not None
+        with contextlib.suppress(psutil.NoSuchProcess):
+            return psutil.Process(self.process.pid).status() == psutil.STATUS_STOPPED
+        return False
+
+    async def _wake(self, nap_s: float, ended: "asyncio.Task[int]") -> None:
+        assert self.process is not None
+        await asyncio.wait([ended], timeout=nap_s)
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGCONT)
+        await asyncio.wait([ended], timeout=1.0)
+
+    def _note(self, doom: Doom) -> None:
+        assert self.process is not None
+        code = self.process.returncode
+        if doom.point and code == -signal.SIGKILL:
+            self._crew.deaths[doom.point] += 1
+        if code not in (0, -signal.SIGKILL, -signal.SIGTERM):
+            self._crew.complaints.append(f"{self.role} ended with status {code}; see {self._crew.folder}")
+
+
+class Crew:
+    """All processes of one run, in one folder."""
+
+    def __init__(
+        self, settings: Mapping[str, str], dice: random.Random, *, fault: str = "", lease_s: float = 3.0
+    ) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="millrace-chaos-"))
+        self.fault = fault
+        self.lease_s = lease_s
+        self.mark = f"{os.getpid()}-{dice.randrange(1 << 30)}"
+        inherited = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        self.environment = {
+            **inherited,
+            **settings,
+            MARK: self.mark,
+            "PYTHONPATH": str(ROOT),
+            "API_HOST": "127.0.0.1",
+            "API_KEY": "chaos",
+            "MILLRACE_DATA_DIR": str(self.folder / "data"),
+            "MILLRACE_LEASE_SECONDS": str(lease_s),
+            "MILLRACE_SHUTDOWN_GRACE_SECONDS": "5",
+            "MAX_CONCURRENT_EXECUTIONS": "4",
+            "POD_POOL_PY": "2",
+            "LOG_LEVEL": "INFO",
+        }
+        self.deaths: Counter[str] = Counter()
+        self.signals: Counter[str] = Counter()
+        self.pids: set[int] = set()
+        self.complaints: list[str] = []
+        self.nursery = Nursery(self.folder, self.environment)
+        self.handlers = [self._member("handlers", HANDLER_POINTS, dice) for _ in range(3)]
+        self.edges = [self._member("edge", EDGE_POINTS, dice) for _ in range(2)]
+
+    def _member(self, role: str, points: list[str], dice: random.Random) -> Member:
+        return Member(self, role, points, random.Random(dice.random()))
+
+    @property
+    def members(self) -> list[Member]:
+        return [*self.handlers, *self.edges]
+
+    def log(self, role: str) -> Path:
+        """Where processes of a role write."""
+        return self.folder / f"{role}.log"
+
+    @property
+    def urls(self) -> list[str]:
+        return [f"http://127.0.0.1:{edge.port}" for edge in self.edges]
+
+    @contextlib.asynccontextmanager
+    async def dying(self):  # type: ignore[no-untyped-def]
+        """Let all of them live and die while the block runs; afterwards all live."""
+        lives = [asyncio.create_task(member.live_for_ever()) for member in self.members]
+        try:
+            yield
+            for life in lives:
+                if life.done():
+                    life.result()
+        finally:
+            for life in lives:
+                life.cancel()
+            await asyncio.wait(lives)
+            await self._revive()
+
+    async def _revive(self) -> None:
+        """Put a process without a doom into every place."""
+        for member in self.members:
+            if member.process is not None:
+                member.process.send_signal(signal.SIGKILL)
+                await member.process.wait()
+        for member in self.members:
+            await member.start(Doom(fault=self.fault))
+        await asyncio.gather(*(member.up() for member in self.members))
+
+    async def end(self) -> None:
+        """Stop everything in good order."""
+        await asyncio.gather(*(member.end() for member in self.members))
+        await self.nursery.close()
+
+    def left_behind(self) -> list[str]:
+        """Return the processes that should not be there any more."""
+        found = []
+        for process in psutil.process_iter():
+            with contextlib.suppress(psutil.Error):
+                if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(f"process {process.pid} {process.name()}")
+        return found
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
