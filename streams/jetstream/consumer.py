@@ -26,7 +26,7 @@ from streams.jetstream.settling import settle, settle_execution
 from streams.jetstream.taking import Taking
 from streams.jetstream.turns import Turns
 from streams.jetstream.wire import ROLLUP, Conflict, Refused
-from streams.jetstream.writing import JetStreamLease, LogWriter, look_closely, of_ours
+from streams.jetstream.writing import JetStreamLease, LogWriter, look_closely, of_ours, told_by
 from streams.protocol import (
     BeginOutcome,
     Begun,
@@ -40,6 +40,7 @@ from streams.protocol import (
     OnDelivery,
     Parked,
 )
+from streams.turns import must_ask
 
 if TYPE_CHECKING:
     from streams.jetstream.faststream_app import FastStreamApp
@@ -89,6 +90,8 @@ class JetStreamConsumer:
     async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
         assert command.id is not None, "an execution needs its id"
         name = nonce()
+        if begun := await self._begin_at_once(delivery, command, digest, name):
+            return begun
         outcome = await self._link.persist(lambda: self._begin(delivery, command, digest, name))
         if not isinstance(outcome, Begun):
             return outcome
@@ -102,11 +105,8 @@ class JetStreamConsumer:
 
     async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
         finished = await self._writer.finish(of_ours(lease), events, finished)
-        await settle_execution(self._link, lease.delivery, lease.command, finished)
-        try:
-            await self._link.answer(lambda: self._turns.leave(lease.command))
-        except Unavailable as away:  # made good by whoever looks next
-            log.warning("next_in_line_not_woken", execution_id=lease.execution_id, reason=away.message)
+        settling = settle_execution(self._link, lease.delivery, lease.command, finished)
+        await asyncio.gather(settling, self._leave(lease))
 
     async def renew(self, lease: Lease) -> None:
         await self._writer.renew(of_ours(lease))
@@ -154,6 +154,30 @@ class JetStreamConsumer:
             except (*AWAY, Refused, Conflict) as error:
                 log.debug("turns_not_looked_at", reason=str(error))
 
+    async def _leave(self, lease: Lease) -> None:
+        try:
+            await self._link.answer(lambda: self._turns.leave(lease.command))
+        except Unavailable as away:  # made good by whoever looks next
+            log.warning("next_in_line_not_woken", execution_id=lease.execution_id, reason=away.message)
+
+    async def _begin_at_once(
+        self, delivery: Delivery, command: RunCode, digest: str, name: str
+    ) -> Begun | None:
+        """Take the lease without a look, if whoever published the request told how it stood; else None."""
+        standing = told_by(delivery)
+        if command.id is None or must_ask(command):
+            return None
+        if standing is None or standing.record is None or standing.record.digest != digest:
+            return None
+        try:
+            taking = self._take(delivery, command, standing, name, overdue=False)
+            # What comes after the mail is read is heard, for whoever begins listens by now.
+            begun, mail = await asyncio.gather(taking, read_mail(self._link, command.id))
+        except (*AWAY, Conflict, Refused):
+            return None  # the look that follows tells, also whether this did take it
+        await keep(self._link, delivery)
+        return replace(begun, mail=tuple(mail))
+
     async def _begin(self, delivery: Delivery, command: RunCode, digest: str, name: str) -> BeginOutcome:
         """Take the lease in two steps, looking and writing. Raises `Conflict` to look again."""
         assert command.id is not None, "an execution needs its id"
@@ -168,8 +192,7 @@ class JetStreamConsumer:
         if record.held_s and standing.is_held(await self._link.now()):
             return await self._held(delivery, record)
         if standing.record is None or not standing.seq:
-            fence = await begin_log(self._link, command.id, record, standing.fence)
-            standing = replace(standing, record=record, fence=fence, seq=1)
+            standing = await begin_log(self._link, command.id, record, standing.fence)
         overdue = False
         if not await self._turns.is_mine(delivery, command):
             overdue = not standing.started and await self._is_past(command.deadline)

@@ -9,6 +9,7 @@ crash in between leaves two copies of one entry, which `begin` knows by its id.
 
 from streams.jetstream.backlog import Backlog, Frontier, frontier_of
 from streams.jetstream.link import Link
+from streams.jetstream.records import FENCE, RECORD
 from streams.jetstream.requests import ENTRY, PUBLISHED, entry_of, published_at
 from streams.jetstream.wire import MESSAGE_ID, Refused, Stored
 from streams.lanes import FairOrder
@@ -57,7 +58,8 @@ class FairPicker:
 
     async def _publish(self, entry: Stored) -> bool:
         """Put an entry on `ready`; return whether this was the first time."""
-        headers = {
+        told = {name: entry.headers[name] for name in (FENCE, RECORD) if name in entry.headers}
+        headers = told | {
             MESSAGE_ID: f"ready-{entry.seq}",
             ENTRY: entry.headers.get(ENTRY, entry_of(entry.time, entry.seq)),
             PUBLISHED: published_at(entry).isoformat(),

@@ -3,7 +3,6 @@
 import time
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager
-from dataclasses import replace
 from datetime import UTC, datetime
 
 from schemas.commands import ControlCommand, RunCode
@@ -16,7 +15,7 @@ from streams.jetstream.control import send_control
 from streams.jetstream.depth import measure_depth
 from streams.jetstream.following import Followers, read_log
 from streams.jetstream.link import Link
-from streams.jetstream.records import MARK, RECORD, Mark, Record, Standing, new_record
+from streams.jetstream.records import MARK, RECORD, Mark, Record, Standing, new_record, telling
 from streams.jetstream.requests import publish
 from streams.jetstream.wire import ROLLUP, Conflict
 from streams.jetstream.writing import look_closely
@@ -34,12 +33,12 @@ class JetStreamPublisher:
     async def submit(self, command: RunCode, digest: str) -> Submission:
         assert command.id is not None, "an execution needs its id"
         record = new_record(command, digest, datetime.now(UTC))
-        submission = await self._link.publish_on(lambda: admit(self._link, command, record))
+        submission, standing = await self._link.publish_on(lambda: admit(self._link, command, record))
         for follower in self._followers.of(command.id):
             follower.admitted(first=submission.result == "accepted")
         if submission.result != "conflict" and submission.record.status == "queued":
-            body = encode(command)
-            await self._link.publish_on(lambda: publish(self._link, body, record.nonce))
+            body, told = encode(command), telling(standing)
+            await self._link.publish_on(lambda: publish(self._link, body, record.nonce, told=told))
         return submission
 
     async def send(self, command: ControlCommand) -> None:
@@ -68,34 +67,29 @@ class JetStreamPublisher:
         return (time.perf_counter() - started) / 2
 
 
-async def admit(link: Link, command: RunCode, record: Record) -> Submission:
+async def admit(link: Link, command: RunCode, record: Record) -> tuple[Submission, Standing]:
     """Accept an execution once, or join the one that exists. Raises `Conflict` to look again."""
     assert command.id is not None, "an execution needs its id"
     try:
-        fence = await begin_log(link, command.id, record, fence=0)
+        standing = await begin_log(link, command.id, record, fence=0)
     except Conflict:
         standing = await look_closely(link, command.id)
-    else:
-        standing = Standing(record=record, fence=fence, seq=1, nonces=frozenset({record.nonce}))
-    known = standing.record
-    if known is None:
+    if standing.record is None:
         # Only remains of a log whose record is past retention.
-        standing = replace(
-            standing, record=record, seq=1, fence=await begin_log(link, command.id, record, standing.fence)
-        )
-        known = record
-    told = standing.tell(command.id)
-    assert told is not None, "it has a record"
+        standing = await begin_log(link, command.id, record, standing.fence)
+    known, told = standing.record, standing.tell(command.id)
+    assert known is not None and told is not None, "it has a record"
     if known.nonce == record.nonce:
-        return Submission("accepted", told)
-    return Submission("joined" if known.digest == record.digest else "conflict", told)
+        return Submission("accepted", told), standing
+    return Submission("joined" if known.digest == record.digest else "conflict", told), standing
 
 
-async def begin_log(link: Link, execution_id: ExecutionId, record: Record, fence: int) -> int:
-    """Write the first event of a log, which carries the record; return its place. Raises `Conflict`."""
+async def begin_log(link: Link, execution_id: ExecutionId, record: Record, fence: int) -> Standing:
+    """Write the first event of a log, which carries the record. Raises `Conflict`."""
     queued = queued_event(execution_id, record.created)
     mark = Mark(record.nonce, len(queued))
     headers = {MARK: mark.encoded(), RECORD: record.encoded().decode(), ROLLUP: "sub"}
     subjects = link.subjects
     subject, both = subjects.log(execution_id), subjects.both(execution_id)
-    return await link.publish(subject, queued, headers, expected=fence, of=both)
+    place = await link.publish(subject, queued, headers, expected=fence, of=both)
+    return Standing(record=record, fence=place, seq=1, log_bytes=len(queued))

@@ -20,11 +20,12 @@ from schemas.commands import RunCode
 from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId, SessionId, TenantId
 from streams.delivery import FINISHED
-from streams.jetstream.wire import Stored
+from streams.jetstream.wire import Headers, Stored
 from streams.protocol import ExecutionRecord
 
 MARK = "Millrace-Mark"
 RECORD = "Millrace-Record"
+FENCE = "Millrace-Fence"
 
 
 class Record(msgspec.Struct, frozen=True, omit_defaults=True):
@@ -153,6 +154,22 @@ def new_record(command: RunCode, digest: str, created: datetime) -> Record:
     # What is refused may have names of any length, and this travels in a header.
     language, session = command.language[:64], (command.session_id or "")[:256]
     return Record(digest, command.tenant, language, created, session, nonce=nonce())
+
+
+def as_told(headers: Headers) -> Standing | None:
+    """Return how an execution stood when its request was published, if whoever published it told."""
+    fence, _, log_bytes = headers.get(FENCE, "").partition(" ")
+    if not fence or RECORD not in headers:
+        return None
+    record = _record.decode(headers[RECORD])
+    return Standing(record=record, fence=int(fence), seq=1, log_bytes=int(log_bytes))
+
+
+def telling(standing: Standing) -> Headers:
+    """Return what to tell with a request, so that whoever begins it need not look first."""
+    if standing.record is None or standing.seq != 1:
+        return {}
+    return {FENCE: f"{standing.fence} {standing.log_bytes}", RECORD: standing.record.encoded().decode()}
 
 
 def nonce() -> str:

@@ -38,10 +38,15 @@ def published_before(headers: Headers | None) -> datetime | None:
 
 
 async def publish(
-    link: Link, body: bytes, name: str, published: datetime | None = None, entry: str = ""
+    link: Link,
+    body: bytes,
+    name: str,
+    published: datetime | None = None,
+    entry: str = "",
+    told: Headers | None = None,
 ) -> int:
     """Publish a request, once for each `name`; return its place."""
-    headers = {MESSAGE_ID: name}
+    headers = {**(told or {}), MESSAGE_ID: name}
     if published is not None:
         headers[PUBLISHED] = published.isoformat()
     if entry:

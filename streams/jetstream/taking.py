@@ -42,7 +42,10 @@ class Slots:
             return
         published = published_before(message.headers) or about.time
         body, subject = message.data, self._link.subjects.requests
-        self.intake.start(JetStreamDelivery(entry, subject, body, about.deliveries, published, about.tell))
+        told = message.headers or {}
+        self.intake.start(
+            JetStreamDelivery(entry, subject, body, about.deliveries, published, about.tell, told)
+        )
         self.picker.may_wait = self.picker.may_wait or not self.intake.free
 
     async def give_back(self, message: Msg) -> None:

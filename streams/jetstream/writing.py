@@ -17,7 +17,7 @@ from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.delivery import check_numbering, is_output, to_its_end
 from streams.jetstream.link import Link
-from streams.jetstream.records import MARK, Mark, Record, Standing, nonce, standing_of
+from streams.jetstream.records import MARK, Mark, Record, Standing, as_told, nonce, standing_of
 from streams.jetstream.wire import ROLLUP, Conflict, Headers
 from streams.log_errors import LogFull
 from streams.protocol import Delivery, Lease
@@ -25,9 +25,10 @@ from streams.protocol import Delivery, Lease
 
 @dataclass(frozen=True, slots=True)
 class JetStreamDelivery(Delivery):
-    """An entry, with the subject by which the server is told about it."""
+    """An entry, with the subject by which the server is told about it, and what its publisher told."""
 
     tell: str = ""
+    headers: Headers = field(default_factory=dict, compare=False)
 
 
 @dataclass(slots=True)
@@ -47,6 +48,13 @@ def of_ours(lease: Lease) -> JetStreamLease:
     """Return a lease as this transport gave it."""
     assert isinstance(lease, JetStreamLease), "a lease of another transport"
     return lease
+
+
+def told_by(delivery: Delivery) -> Standing | None:
+    """Return how an execution stood when its entry was published, if that was told and it is new."""
+    if not isinstance(delivery, JetStreamDelivery) or delivery.deliveries > 1:
+        return None
+    return as_told(delivery.headers)
 
 
 async def look(link: Link, execution_id: ExecutionId) -> Standing:

@@ -96,7 +96,7 @@ class Service:
 
 
 @contextmanager
-def serve(redis_url: str, data_dir: Path, sandbox: str = "local") -> Iterator[Service]:
+def serve(redis_url: str, data_dir: Path, sandbox: str = "local", **settings: str) -> Iterator[Service]:
     """Run `millrace serve` until ready."""
     port = _free_port()
     environment = {
@@ -109,6 +109,7 @@ def serve(redis_url: str, data_dir: Path, sandbox: str = "local") -> Iterator[Se
         "MILLRACE_SANDBOX": sandbox,
         "LOG_LEVEL": "WARNING",
         "RATE_LIMIT_ENABLED": "false",
+        **settings,
     }
     process = subprocess.Popen(
         [sys.executable, str(ROOT / "millrace.py"), "serve"], env=environment, stdout=subprocess.DEVNULL

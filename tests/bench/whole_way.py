@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import baselines
+import on_nats
 import session_state
 from measure import Samples, sample
 from rows import Row
@@ -23,6 +24,7 @@ def measure(folder: Path) -> Iterator[Row]:
         print(f"bare redis-py, two streams there and back: p50 {trip.p50:.2f} ms, p99 {trip.p99:.2f} ms")
         with serve(url, folder / "fake", sandbox="fake") as service:
             yield from _streams_share(service, trip)
+        yield from on_nats.measure(folder, url)
         with serve(url, folder / "local") as service:
             yield from _the_whole_way(service, bare, trip)
 
