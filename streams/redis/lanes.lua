@@ -5,6 +5,7 @@
 --   lanes:order:<priority>        sorted set: tenants that wait, by mark
 --   lanes:ahead:<priority>        sorted set: tenants that wait no more and whose mark is still ahead
 --   lanes:tenants                 sorted set: tenants by how much they have waiting
+--   lanes:idle                    set: consumers that had slots free when nothing waited; one may have got busy since
 --   lanes:<priority>:<tenant>     list: `<entry>`, or `<entry> <session> <execution>` for a member of a session
 --   lanes:session:<tenant>:<id>   sorted set: executions of a session that wait, by place
 
@@ -112,31 +113,35 @@ local function sort(requests, lanes)
   return true
 end
 
--- Take the first of the lane that is served next; answers its entry or nil, and whether there was any.
+-- Take the first of the lane that is served next; answers its entry, or nil if there is none.
 local function take_first(lanes, priority)
   local order, ahead = lanes .. ':order:' .. priority, lanes .. ':ahead:' .. priority
   local first = redis.call('ZRANGE', order, 0, 0, 'WITHSCORES')
+  if not first[1] then
+    redis.call('HDEL', lanes, priority)  -- somebody lost it: `reclaim` sees that the count is wrong
+    return nil
+  end
   local tenant, mark = first[1], tonumber(first[2])
   local lane = lane_key(lanes, priority, tenant)
   local item = redis.call('LPOP', lane)
   redis.call('HSET', lanes, 'served:' .. priority, exact(mark))
-  if redis.call('EXISTS', lane) == 1 then
+  if redis.call('LLEN', lane) > 0 then
     redis.call('ZADD', order, exact(mark + 1), tenant)
   else
     redis.call('ZREM', order, tenant)
     redis.call('ZADD', ahead, exact(mark + 1), tenant)
-  end
-  redis.call('ZREMRANGEBYSCORE', ahead, '-inf', exact(mark))
-  if redis.call('EXISTS', order) == 0 then
-    redis.call('DEL', ahead)
-    redis.call('HDEL', lanes, 'served:' .. priority, 'newest:' .. priority)
+    redis.call('ZREMRANGEBYSCORE', ahead, '-inf', exact(mark))
   end
   if not item then
     return nil
   end
-  redis.call('HINCRBY', lanes, priority, -1)
-  redis.call('ZINCRBY', lanes .. ':tenants', -1, tenant)
-  redis.call('ZREMRANGEBYSCORE', lanes .. ':tenants', '-inf', 0)
+  if redis.call('HINCRBY', lanes, priority, -1) <= 0 then
+    redis.call('DEL', order, ahead)
+    redis.call('HDEL', lanes, priority, 'served:' .. priority, 'newest:' .. priority)
+  end
+  if tonumber(redis.call('ZINCRBY', lanes .. ':tenants', -1, tenant)) <= 0 then
+    redis.call('ZREM', lanes .. ':tenants', tenant)
+  end
   local id, session, execution = string.match(item, '^(%S+) (%S+) (.*)$')
   if id then
     redis.call('ZREM', session_key(lanes, tenant, session), execution)
@@ -147,20 +152,18 @@ end
 -- Take out whatever is next over all lanes; answers its entry, or nil if nothing waits.
 local function take_next(lanes)
   while true do
-    local interactive = redis.call('EXISTS', lanes .. ':order:interactive') == 1
-    local batch = redis.call('EXISTS', lanes .. ':order:batch') == 1
-    if not interactive and not batch then
-      redis.call('HDEL', lanes, 'since_batch', 'interactive', 'batch')
+    local known = redis.call('HMGET', lanes, 'interactive', 'batch', 'since_batch')
+    local since = tonumber(known[3] or 0)
+    if not known[1] and not known[2] then
       return nil
     end
-    local since = batch and tonumber(redis.call('HGET', lanes, 'since_batch') or 0) or 0
     local priority = 'interactive'
-    if batch and (not interactive or since >= BATCH_EVERY - 1) then
+    if known[2] and (not known[1] or since >= BATCH_EVERY - 1) then
       priority, since = 'batch', -1
     end
-    if batch then
+    if known[2] then
       redis.call('HSET', lanes, 'since_batch', since + 1)
-    else
+    elseif known[3] then
       redis.call('HDEL', lanes, 'since_batch')
     end
     local id = take_first(lanes, priority)
@@ -175,11 +178,12 @@ local function waiting_of(lanes)
   return tonumber(known[1] or 0), tonumber(known[2] or 0)
 end
 
--- Wake a handler that has a free slot while something waits: one that is idle listens to the requests only.
+-- Wake a handler that is idle while something waits: it listens to the requests only.
 local function ring(requests, lanes)
-  local interactive, batch = waiting_of(lanes)
-  if interactive + batch > 0 and redis.call('HEXISTS', lanes, 'bell') == 0 then
+  local known = redis.call('HMGET', lanes, 'interactive', 'batch', 'bell')
+  local waiting = tonumber(known[1] or 0) + tonumber(known[2] or 0)
+  if waiting > 0 and not known[3] and redis.call('EXISTS', lanes .. ':idle') == 1 then
     redis.call('HSET', lanes, 'bell', redis.call('XADD', requests, '*', 'bell', 1))
   end
-  return interactive + batch
+  return waiting
 end

@@ -3,10 +3,11 @@
 -- ARGV  consumer, idle_ms, at most so many
 -- Answers entries with their fields and how often they have been handed out now.
 local requests, lanes = KEYS[1], KEYS[2]
-local found, waiting = {}, 0
+local found, waiting, lives = {}, 0, {}
 redis.call('XPENDING', requests, GROUP)  -- which says it in the usual way if there is no group
 for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', requests, GROUP)) do
   local name, pending, room = field_of(flat, 'name'), field_of(flat, 'pending'), ARGV[3] - #found
+  lives[name] = true
   if name == WAITING then
     waiting = pending
   elseif pending > 0 and room > 0 then
@@ -18,6 +19,12 @@ for _, flat in ipairs(redis.call('XINFO', 'CONSUMERS', requests, GROUP)) do
         found[#found + 1] = {claimed[1], claimed[2], item[4] + 1}
       end
     end
+  end
+end
+
+for _, name in ipairs(redis.call('SMEMBERS', lanes .. ':idle')) do
+  if not lives[name] then
+    redis.call('SREM', lanes .. ':idle', name)
   end
 end
 

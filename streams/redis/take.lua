@@ -21,4 +21,9 @@ if not more or ARGV[3] == '1' then
     end
   end
 end
+if #handed < tonumber(ARGV[2]) and not more then
+  redis.call('SADD', lanes .. ':idle', ARGV[1])
+else
+  redis.call('SREM', lanes .. ':idle', ARGV[1])
+end
 return {more and 1 or 0, ring(requests, lanes), handed}

@@ -81,6 +81,7 @@ async def test_lanes_that_were_lost_are_made_anew(redis_world: RedisWorld, lost:
 async def test_a_bell_that_a_dead_handler_heard_rings_again(redis_world: RedisWorld) -> None:
     """It is found among what was abandoned, and is no request."""
     edge, dying, alive = [await redis_world.transport() for _ in range(3)]
+    await redis_world.client.sadd(f"{redis_world.names.lanes}:idle", "dead")
     await some_wait(redis_world, edge)
     bell = await redis_world.client.hget(redis_world.names.lanes, "bell")
     assert bell is not None
