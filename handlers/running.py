@@ -156,7 +156,7 @@ class Registry:
             self._end_session(control.command)
         elif running := self._running.get(control.command.execution_id):
             await running.apply(control)
-        else:
+        elif not isinstance(control.command, ResolveToolCalls):  # nothing was asked before it runs
             for heard in self._expected.get(control.command.execution_id, ()):
                 if len(heard) < HEARD_MAX:
                     heard.append(control)

@@ -19,6 +19,8 @@ from schemas.events import ToolCall
 
 _READ_BYTES = 64 * 1024
 _READS_AT_ONCE = 32
+_UNREAD_BYTES_MAX = 32 * 1024 * 1024
+_UNREAD = "The results of earlier calls were not read."
 
 
 class Clock:
@@ -103,8 +105,11 @@ class ToolLine:
         return calls
 
     def resolve(self, results: Sequence[ToolResult]) -> None:
-        """Answer calls."""
-        self._send(self._desk.answer(results))
+        """Answer calls. Who does not read what was answered before is told of failures only."""
+        for result in results:
+            if len(self._unsent) > _UNREAD_BYTES_MAX:
+                result = ToolResult(call_id=result.call_id, is_error=True, error_message=_UNREAD)  # noqa: PLW2901
+            self._send(self._desk.answer([result]))
         if not self._desk.waits:
             self._clock.hold(False)
 

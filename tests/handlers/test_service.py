@@ -56,7 +56,7 @@ async def test_a_handler_that_can_hear_no_cancellation_ends_with_the_reason(
 ) -> None:
     """Its supervisor starts it again; going on deaf would look healthy."""
 
-    async def deaf(_on_control):
+    async def deaf(*_):
         raise Misconfigured("The control stream may not be read.")
 
     monkeypatch.setattr(transport, "listen", deaf)

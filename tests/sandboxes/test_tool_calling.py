@@ -304,6 +304,30 @@ except BrokenPipeError:
         assert (said, exit_.outcome, asked) == ("not heard any more\n", "exited", [])
 
 
+async def test_results_that_nobody_reads_are_not_kept_without_end(local: Body) -> None:
+    code = f"""{LINE}
+import sys
+os.write(line, b"".join(b'{{"key": %d, "name": "other", "input": {{}}}}\\n' % n for n in range(20)))
+sys.stdin.readline()
+lines = length = failed = 0
+while lines < 20:
+    piece = os.read(line - 1, 1 << 16)
+    lines, length, failed = lines + piece.count(b"\\n"), length + len(piece), failed + piece.count(b"error")
+print(length < 48_000_000, failed)
+"""
+    sandbox = await local.acquire()
+    said = b""
+    async for frame in sandbox.run(Program(code, tools=TOOLS, keep_stdin_open=True)):
+        if isinstance(frame, ToolCalls):
+            for call in frame.calls:
+                await sandbox.resolve([ToolResult(call_id=call.id, result="x" * 4_000_000)])
+            await sandbox.send_input(b"go\n")
+        elif isinstance(frame, OutputFrame):
+            said += frame.data
+    assert said == b"True 11\n"
+    await sandbox.close()
+
+
 async def test_programs_that_are_started_do_not_inherit_the_line(body: Body) -> None:
     code = "import os\nos.system('ls /proc/self/fd')"
     if body.name == "tier-D":
