@@ -72,7 +72,8 @@ EXPIRED = "The deadline passed before the code could start."
 
 def _session_of(execution: Execution, kept: Kept) -> SessionId | None:
     """Return the session asked for, or the one made for the files, if any were kept."""
-    return kept.files[0].session_id if kept.files else execution.command.session_id
+    made = kept.files[0].session_id if kept.files else None
+    return execution.command.session_id or made
 
 
 def _with_losses(message: str, kept: Kept) -> str:

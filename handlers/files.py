@@ -79,15 +79,26 @@ class ExecutionFiles:
         return stored is None or not stored.attributes.read_only
 
     async def _keep(self, sandbox: Sandbox, session_id: SessionId, name: str, kept: Kept) -> None:
-        before = self._inputs.get(name)
+        try:
+            kept.files.append(await self._store_output(sandbox, session_id, name))
+        except (Unavailable, RequestRefused) as error:
+            kept.not_kept.append(FileNotKept(name=name, reason=error.message.rstrip(".")))
+
+    async def _store_output(self, sandbox: Sandbox, session_id: SessionId, name: str) -> FileRef:
+        """Store one output in the session; beside it if it is full and only a client's thread of runs.
+
+        Each run of such a client could have had a session of its own, so none shall end for want of room.
+        """
+        before, tenant = self._inputs.get(name), self._command.tenant
         origin = FileOrigin(id=before.ref.id, session_id=before.ref.session_id) if before else None
         attributes = FileAttributes(modified_from=origin)
         try:
-            content = sandbox.read_file(name)
-            ref = await self._store.save(self._command.tenant, session_id, name, content, attributes)
-            kept.files.append(ref)
-        except (Unavailable, RequestRefused) as error:
-            kept.not_kept.append(FileNotKept(name=name, reason=error.message.rstrip(".")))
+            return await self._store.save(tenant, session_id, name, sandbox.read_file(name), attributes)
+        except RequestRefused:
+            if not self._command.session_unlisted or self._command.id is None:
+                raise
+        own = SessionId(self._command.id)
+        return await self._store.save(tenant, own, name, sandbox.read_file(name), attributes)
 
 
 async def _once(data: bytes) -> AsyncIterator[bytes]:

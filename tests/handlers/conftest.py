@@ -9,7 +9,7 @@ from msgspec import UNSET
 
 from handlers.run_code import RunCodeConfig, RunCodeHandler
 from handlers.running import Registry
-from infra.errors import Unavailable
+from infra.errors import RequestRefused, Unavailable
 from infra.stores.files import PLAIN
 from infra.stores.stored_file import FileAttributes
 from sandboxes.fake import FakeSandboxes
@@ -40,10 +40,14 @@ class MemoryFiles:
     def __init__(self) -> None:
         self.kept: dict[str, tuple[KeptFile, bytes]] = {}
         self.away = False
+        self.full: set[str] = set()
+        """Sessions that take no more."""
 
     async def save(self, owner, session_id, name, content, attributes=PLAIN):
         if self.away:
             raise Unavailable("The store is away.")
+        if session_id in self.full:
+            raise RequestRefused("The session is full.", field="files")
         data = b"".join([chunk async for chunk in content])
         ref = FileRef(
             id=new_id(),

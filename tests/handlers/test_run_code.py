@@ -358,3 +358,13 @@ async def test_losing_the_lease_stops_the_work_at_once(broker, handler, transpor
     events = [decode_event(event.data) for event in await transport.read("job-1")]
     assert not any(isinstance(event, Finished) for event in events)
     assert broker.entries, "the entry stays for whoever holds the lease now"
+
+
+async def test_outputs_of_a_full_session_are_kept_beside_it_where_it_is_only_a_thread_of_runs(run, files):
+    """A chat that goes on for long does not lose its files; a session that was opened has its limit."""
+    files.full.add("chat")
+    events = await run(Put("out.txt", "x"), id="own", session_id="chat", session_unlisted=True)
+    assert [file.session_id for file in events[-1].files] == ["own"]
+    assert events[-1].session_id == "chat"
+    events = await run(Put("out.txt", "x"), session_id="chat")
+    assert [file.reason for file in events[-1].files_not_kept] == ["The session is full"]
