@@ -4,9 +4,9 @@ WORKERS ?= 2
 ARGS ?=
 venv := .venv/bin
 # Suites with a target of their own: they take longer, or want more of the machine.
-apart := hostile cluster chaos process clients
+apart := hostile cluster images chaos process clients
 
-.PHONY: help setup demo test e2e check serve services sim chaos hostile cluster cluster-down test-cluster bench fmt languages guest lock clean
+.PHONY: help setup demo test e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -48,6 +48,9 @@ cluster: setup ## start a real Kubernetes on this machine; the first time builds
 
 cluster-down: setup ## stop it and take away all it brought
 	@$(venv)/python -m infra.cluster down
+
+test-images: setup ## carry out the steps of every Dockerfile on a root file system; root, some minutes
+	@$(venv)/pytest tests/images
 
 test-cluster: setup ## run the tests that need a Kubernetes, on the one that runs or one of their own
 	@$(venv)/python -m infra.cluster during $(venv)/pytest tests/cluster

@@ -1,0 +1,157 @@
+"""The steps of a Dockerfile, carried out without an engine: each stage is this machine's own root file system
+with a layer in memory above it.
+
+So what is tried is whether the steps work on a Debian with the base's tools, not the base image itself. Needs
+root; knows the instructions that our files use and fails at any other.
+"""
+
+import re
+import shlex
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[2]
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_STEP_TIMEOUT_S = 900
+_SHARED = ("proc", "dev", "sys")
+
+
+@dataclass
+class Stage:
+    """One FROM: where its files are, and what it says of how it runs."""
+
+    place: Path
+    layer: Path
+    env: dict[str, str] = field(default_factory=dict)
+    folder: str = "/"
+    user: str = ""
+    entrypoint: list[str] = field(default_factory=list)
+
+
+class Build:
+    """One Dockerfile, as far as `target`, by default its last stage. Unmounts at the end."""
+
+    def __init__(self, dockerfile: Path, target: str = "") -> None:
+        self._lines = list(instructions(dockerfile.read_text("utf-8")))
+        self._target = target
+        self._folder = Path(tempfile.mkdtemp(prefix="millrace-image-", dir="/dev/shm"))
+        self._stages: dict[str, Stage] = {}
+        self._arguments: dict[str, str] = {}
+
+    def __enter__(self) -> Stage:
+        try:
+            return self._build()
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __exit__(self, *_: object) -> None:
+        for stage in self._stages.values():
+            for name in (*_SHARED, ""):
+                subprocess.run(["umount", "--lazy", stage.place / name], capture_output=True, check=False)
+        shutil.rmtree(self._folder)
+
+    def _build(self) -> Stage:
+        stage = None
+        for word, rest in self._lines:
+            text = _VARIABLE.sub(lambda match: self._arguments.get(match[1], match[0]), rest)
+            if word == "ARG":
+                name, _, value = text.partition("=")
+                self._arguments.setdefault(name, value)
+            elif word == "FROM":
+                if stage and self._target in self._stages:
+                    return self._stages[self._target]
+                stage = self._begin(*text.split())
+            else:
+                assert stage
+                getattr(self, f"_{word.lower()}")(stage, text)
+        assert stage
+        return self._stages[self._target] if self._target else stage
+
+    def _begin(self, base: str, *name: str) -> Stage:
+        known = name[1] if name else str(len(self._stages))
+        place, layer, work = (self._folder / f"{known}.{kind}" for kind in ("root", "layer", "work"))
+        for each in (place, layer, work):
+            each.mkdir()
+        if base == "scratch":
+            stage = Stage(layer, layer)
+        else:
+            stage = Stage(place, layer)
+            before = self._stages.get(base)
+            lower = f"{before.layer}:/" if before else "/"
+            options = f"lowerdir={lower},upperdir={layer},workdir={work}"
+            _call("mount", "-t", "overlay", "overlay", "-o", options, str(place))
+            for each in _SHARED:
+                _call("mount", "--rbind", f"/{each}", str(place / each))
+                _call("mount", "--make-rslave", str(place / each))
+            if before:
+                stage.env, stage.folder = dict(before.env), before.folder
+        self._stages[known] = stage
+        return stage
+
+    def _workdir(self, stage: Stage, text: str) -> None:
+        stage.folder = text
+        (stage.place / text.lstrip("/")).mkdir(parents=True, exist_ok=True)
+
+    def _env(self, stage: Stage, text: str) -> None:
+        stage.env |= dict(word.split("=", 1) for word in shlex.split(text))
+
+    def _user(self, stage: Stage, text: str) -> None:
+        stage.user = text
+
+    def _entrypoint(self, stage: Stage, text: str) -> None:
+        stage.entrypoint = shlex.split(text.strip("[]").replace(",", " "))
+
+    def _copy(self, stage: Stage, text: str) -> None:
+        words = text.split()
+        source = ROOT
+        if words[0].startswith("--from="):
+            source = self._stages[words.pop(0).removeprefix("--from=")].place
+        *sources, target = words
+        for each in sources:
+            there = stage.place / Path(stage.folder, target).relative_to("/")
+            here = source / each.lstrip("/")
+            there.parent.mkdir(parents=True, exist_ok=True)
+            copied = f"{here}/." if here.is_dir() else str(here)
+            if here.is_dir():
+                there.mkdir(exist_ok=True)
+            _call(
+                "cp",
+                "-a",
+                "--no-preserve=ownership",
+                copied,
+                f"{there}/" if target.endswith("/") else str(there),
+            )
+
+    def _run(self, stage: Stage, text: str) -> None:
+        env = {"PATH": "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        env |= {"HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"} | stage.env
+        # the machine's packages are no empty image's: nothing of it may be started or kept
+        script = f"cd {shlex.quote(stage.folder)} && {text}"
+        done = subprocess.run(
+            ["chroot", str(stage.place), "/bin/sh", "-c", script],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_STEP_TIMEOUT_S,
+            check=False,
+        )
+        assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+
+
+def instructions(text: str) -> Iterator[tuple[str, str]]:
+    """Yield each instruction with its arguments in one line."""
+    lines = [line for line in text.splitlines() if not line.lstrip().startswith("#")]
+    for line in re.sub(r"\\\n\s*", "", "\n".join(lines)).splitlines():
+        if line.strip():
+            word, _, rest = line.strip().partition(" ")
+            yield word, rest.strip()
+
+
+def _call(*command: Any) -> None:
+    subprocess.run(command, check=True, capture_output=True)
