@@ -15,7 +15,7 @@ from schemas.results import Result
 from schemas.wire import decode_result
 from streams.jetstream import JetStreamTransport
 from streams.protocol import DeliveryPolicy
-from tests.brokers import NatsProcess
+from tests.nats_servers import NatsProcess
 from tests.process.processes import ROOT
 from tests.process.stream_examples import EXAMPLES, LANGUAGES, Commands
 from tests.streams.helpers import command, consuming, run_to_the_end, submit
