@@ -174,6 +174,12 @@ class Arrangement:
             *ports,
             *tls,
             *("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "no"),
+            # An impatient arrangement is one of failovers: a primary that is alone takes no writes then.
+            *(
+                "--min-replicas-to-write",
+                str(int(self.silence_ms < PATIENT_MS and self.mode != "standalone")),
+            ),
+            *("--min-replicas-max-lag", "2"),
             *("--requirepass", PASSWORD, "--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"),
             *("--user", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all", "-@dangerous", "+info"),
         ]

@@ -5,12 +5,17 @@ import random
 import signal
 import sys
 from collections import Counter
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from tests.brokers import BrokerProcess, NatsProcess
+from tests.brokers import BrokerProcess
 from tests.chaos.nats_world import NatsAfterwards
 from tests.chaos.redis_world import RedisAfterwards
+from tests.nats_servers import NatsProcess
 from tests.redis_servers import IMPATIENT_MS, Cluster, Sentinels, Server
+
+LAG = timedelta(seconds=1)
+"""By how much a replica may be behind its primary."""
 
 
 class Alone:
@@ -36,6 +41,10 @@ class Alone:
     @property
     def afterwards(self) -> RedisAfterwards:
         return RedisAfterwards(self.settings)
+
+    def may_forget(self, _accepted_at: datetime) -> bool:
+        """Nothing that was accepted, ever."""
+        return False
 
     async def trouble(self) -> None:
         """Kill it, and start it again a moment later."""
@@ -78,6 +87,10 @@ class Nats:
     def afterwards(self) -> NatsAfterwards:
         return NatsAfterwards(self.settings)
 
+    def may_forget(self, _accepted_at: datetime) -> bool:
+        """Nothing that was accepted, ever."""
+        return False
+
     async def trouble(self) -> None:
         """Kill it, and start it again a moment later."""
         self.troubles["restarts"] += 1
@@ -93,6 +106,8 @@ class Many:
         self._dice = dice
         self._servers = kind(secure=False, silence_ms=IMPATIENT_MS)
         self.troubles: Counter[str] = Counter()
+        self.spans: list[tuple[datetime, datetime]] = []
+        """When primaries were replaced: from when all was well to when it is again."""
 
     def start(self) -> None:
         self._servers.start()
@@ -113,17 +128,32 @@ class Many:
         victim = await asyncio.to_thread(self._victim)
         if victim is None:
             return
-        if self._dice.random() < 0.3:
-            self.troubles["stops"] += 1
-            victim.signal(signal.SIGSTOP)
+        began = datetime.now(UTC)
+        try:
+            await (self._stop(victim) if self._dice.random() < 0.3 else self._kill(victim))
+            await asyncio.sleep(5)
+        finally:
+            self.spans.append((began - LAG, datetime.now(UTC)))
+
+    async def _stop(self, victim: Server) -> None:
+        self.troubles["stops"] += 1
+        victim.signal(signal.SIGSTOP)
+        try:
             await asyncio.sleep(self._dice.uniform(1, 6))
+        finally:
             victim.signal(signal.SIGCONT)
-        else:
-            self.troubles["failovers"] += 1
-            await asyncio.to_thread(victim.kill)
+
+    async def _kill(self, victim: Server) -> None:
+        self.troubles["failovers"] += 1
+        await asyncio.to_thread(victim.kill)
+        try:
             await asyncio.sleep(self._dice.uniform(4, 8))
-            await asyncio.to_thread(victim.start)
-        await asyncio.sleep(5)
+        finally:
+            victim.start()
+
+    def may_forget(self, accepted_at: datetime) -> bool:
+        """Whether what was accepted then may never have been: a failover keeps what replicas had."""
+        return any(began <= accepted_at <= ended for began, ended in self.spans)
 
     def _victim(self) -> Server | None:
         try:

@@ -50,6 +50,8 @@ class Load:
         self.jobs: list[Job] = []
         self.answers: Counter[str] = Counter()
         self.complaints: list[str] = []
+        self.unseen: set[str] = set()
+        """Ids of those whose end nobody saw in time."""
 
     async def for_ever(self) -> None:
         """Publish until cancelled, as much as `IN_FLIGHT_MAX` allows."""
@@ -67,7 +69,7 @@ class Load:
         if self._tasks:
             _, late = await asyncio.wait(self._tasks, timeout=within_s)
             for task in late:
-                self.complaints.append(f"{task.get_name()} was not seen to its end within {within_s:g} s")
+                self.unseen.add(task.get_name())
                 task.cancel()
         await self._client.aclose()
 
