@@ -1,9 +1,14 @@
-"""The executions this process holds right now, and what others want of them while they run."""
+"""The executions this process holds right now, and what others want of them while they run.
+
+All of them hear through one reader, so none may keep it waiting: whatever a sandbox takes its time for is
+done aside, and input that a program does not read waits here, up to a bound.
+"""
 
 import asyncio
 import base64
 import binascii
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 
@@ -21,8 +26,8 @@ SEEN_MAX = 10_000
 """How many control commands are remembered, to know repeats by; a repeat comes soon or never."""
 HEARD_MAX = 1000
 """How many are kept for an execution that is being begun."""
-EARLY_BYTES_MAX = 16 * 1024 * 1024
-"""How much input is kept for a sandbox that is not there yet."""
+INPUT_BYTES_MAX = 16 * 1024 * 1024
+"""How much input is kept for a sandbox that is not there yet, or whose program does not read."""
 TOOL_IDLE_S = 600.0
 
 
@@ -31,8 +36,7 @@ class Running:
 
     def __init__(self, execution_id: ExecutionId, attempt: int = 0, tool_idle_s: float = TOOL_IDLE_S) -> None:
         self.execution_id = execution_id
-        self.tool_wait = ToolWait(tool_idle_s, self._give_up)
-        self._giving_up: asyncio.Task[None] | None = None
+        self.tool_wait = ToolWait(tool_idle_s, self._cancel_aside)
         self.cancelled = asyncio.Event()
         self.reason = ""
         self.interrupted = False
@@ -40,8 +44,10 @@ class Running:
         self.attempt = attempt
         """The newest attempt whose `started` may be in the log; 0: no code ever ran."""
         self._sandbox: Sandbox | None = None
-        self._early: list[tuple[bytes, bool]] = []
-        self._early_bytes = 0
+        self._inputs: deque[tuple[bytes, bool]] = deque()
+        self._input_bytes = 0
+        self._feeding = False
+        self._aside: set[asyncio.Task[None]] = set()
         self._seen: dict[str, None] = {}
 
     async def apply(self, control: Control) -> None:
@@ -53,21 +59,18 @@ class Running:
             del self._seen[next(iter(self._seen))]
         match control.command:
             case CancelExecution(reason=reason):
-                await self.cancel(reason or "The execution was cancelled.")
+                self._cancel_aside(reason or "The execution was cancelled.")
             case SendInput() as sent:
-                await self._input(sent)
+                self._input(sent)
             case ResolveToolCalls(results=results):
-                await self._resolve(results)
+                self._resolve(results)
             case EndSession():
                 pass
 
     async def cancel(self, reason: str) -> None:
         """End it, whether it waits for a sandbox or runs in one."""
-        if not self.cancelled.is_set():
-            self.reason = reason
-            self.cancelled.set()
-            if self._sandbox is not None:
-                await self._sandbox.cancel()
+        if self._mark_cancelled(reason) and self._sandbox is not None:
+            await self._sandbox.cancel()
 
     async def interrupt(self, reason: str) -> None:
         """End it because this process must go."""
@@ -78,30 +81,70 @@ class Running:
     def enter(self, sandbox: Sandbox, program: Program) -> Program:
         """Bind to `sandbox`; returns `program` with the input that came early put before the rest."""
         self._sandbox = sandbox
-        early = b"".join(data for data, _ in self._early)
-        ended = any(eof for _, eof in self._early)
+        early = b"".join(data for data, _ in self._inputs)
+        ended = any(eof for _, eof in self._inputs)
+        self._inputs.clear()
+        self._input_bytes = 0
         return replace(
             program, stdin=program.stdin + early, keep_stdin_open=program.keep_stdin_open and not ended
         )
 
-    async def _resolve(self, results: Sequence[ToolResult]) -> None:
+    def over(self) -> None:
+        """Let go of everything that is still done for it."""
+        self.tool_wait.over()
+        for task in list(self._aside):
+            task.cancel()
+
+    def _mark_cancelled(self, reason: str) -> bool:
+        """Return whether it was not cancelled before."""
+        if self.cancelled.is_set():
+            return False
+        self.reason = reason
+        self.cancelled.set()
+        return True
+
+    def _cancel_aside(self, reason: str) -> None:
+        if self._mark_cancelled(reason) and self._sandbox is not None:
+            self._begin(self._sandbox.cancel())
+
+    def _resolve(self, results: Sequence[ToolResult]) -> None:
         """Answer calls; the sandbox knows which are its own and open."""
         self.tool_wait.answered(results)
         if self._sandbox is not None:
-            await self._sandbox.resolve(results)
+            self._begin(self._sandbox.resolve(results))
 
-    def _give_up(self, reason: str) -> None:
-        self._giving_up = asyncio.create_task(self.cancel(reason))
-
-    async def _input(self, sent: SendInput) -> None:
+    def _input(self, sent: SendInput) -> None:
         data = _input_bytes(sent)
-        if self._sandbox is not None:
-            await self._sandbox.send_input(data, eof=sent.eof)
-        elif self._early_bytes + len(data) > EARLY_BYTES_MAX:
-            log.warning("early_input_dropped", execution_id=self.execution_id, input_bytes=len(data))
-        else:
-            self._early_bytes += len(data)
-            self._early.append((data, sent.eof))
+        if self._input_bytes + len(data) > INPUT_BYTES_MAX:
+            log.warning("input_dropped", execution_id=self.execution_id, input_bytes=len(data))
+            return
+        self._input_bytes += len(data)
+        self._inputs.append((data, sent.eof))
+        if self._sandbox is not None and not self._feeding:
+            self._feeding = True
+            self._begin(self._feed(self._sandbox))
+
+    async def _feed(self, sandbox: Sandbox) -> None:
+        """Pass input on in order, as fast as the program takes it."""
+        try:
+            while self._inputs:
+                data, eof = self._inputs.popleft()
+                await sandbox.send_input(data, eof=eof)
+                self._input_bytes -= len(data)
+        finally:
+            self._feeding = False
+
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        task = asyncio.create_task(self._note_failure(work))
+        self._aside.add(task)
+        task.add_done_callback(self._aside.discard)
+
+    async def _note_failure(self, work: Coroutine[None, None, None]) -> None:
+        """Say what failed; its execution goes on, and tells how it ends."""
+        try:
+            await work
+        except Exception:
+            log.exception("control_command_failed", execution_id=self.execution_id)
 
 
 def _ignore(_command: EndSession) -> None:
@@ -144,7 +187,7 @@ class Registry:
             yield running
         finally:
             self._running.pop(execution_id, None)
-            running.tool_wait.over()
+            running.over()
 
     def concerns(self, execution_id: ExecutionId) -> bool:
         """Whether an execution runs here, or is being begun."""

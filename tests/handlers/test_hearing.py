@@ -1,6 +1,8 @@
 """Control commands that come while an execution is being begun: none is lost, none is carried out twice."""
 
-from handlers.running import EARLY_BYTES_MAX, HEARD_MAX, SEEN_MAX, Registry, Running
+import asyncio
+
+from handlers.running import HEARD_MAX, INPUT_BYTES_MAX, SEEN_MAX, Registry, Running
 from sandboxes.fake_script import End, Write, script
 from sandboxes.protocol import Program
 from schemas.commands import CancelExecution, RunCode, SendInput
@@ -62,6 +64,55 @@ async def test_what_was_heard_meanwhile_comes_after_the_mail(registry):
     assert program.stdin == b"1\n2\n"
 
 
+class Deaf:
+    """A sandbox whose program reads no input, and whose agent takes its time."""
+
+    def __init__(self):
+        self.cancelled = asyncio.Event()
+        self.taken: list[bytes] = []
+        self.reads = asyncio.Event()
+
+    async def send_input(self, data, *, eof=False):
+        await self.reads.wait()
+        self.taken.append(data)
+
+    async def cancel(self):
+        self.cancelled.set()
+        await asyncio.Event().wait()
+
+
+async def test_a_program_that_reads_nothing_keeps_nobody_from_being_cancelled(registry):
+    """Neither itself nor what runs beside it: all hear through one reader."""
+    other = ExecutionId("job-2")
+    with registry.holding(JOB, 1) as deaf, registry.holding(other, 1) as beside:
+        deaf.enter(sandbox := Deaf(), Program(code=""))
+        beside.enter(neighbour := Deaf(), Program(code=""))
+        async with asyncio.timeout(20):
+            for number in range(3):
+                await registry.on_control(
+                    Control(f"{number}-0", SendInput(execution_id=JOB, data=f"{number}"))
+                )
+            await registry.on_control(Control("8-0", CancelExecution(execution_id=JOB)))
+            await registry.on_control(Control("9-0", CancelExecution(execution_id=other)))
+            await sandbox.cancelled.wait()
+            await neighbour.cancelled.wait()
+        assert deaf.cancelled.is_set()
+        assert beside.cancelled.is_set()
+
+
+async def test_input_that_waited_is_passed_on_in_order(registry):
+    """Once the program reads."""
+    with registry.holding(JOB, 1) as running:
+        running.enter(sandbox := Deaf(), Program(code=""))
+        for number in range(50):
+            await registry.on_control(Control(f"{number}-0", SendInput(execution_id=JOB, data=f"{number}\n")))
+        sandbox.reads.set()
+        async with asyncio.timeout(20):
+            while len(sandbox.taken) < 50:
+                await asyncio.sleep(0)
+    assert sandbox.taken == [b"%d\n" % number for number in range(50)]
+
+
 async def test_a_registry_is_concerned_with_what_it_holds_or_expects(registry):
     """And with nothing else; of two deliveries of one execution each hears."""
     assert not registry.concerns(JOB)
@@ -77,9 +128,9 @@ async def test_what_is_kept_for_an_execution_is_bounded():
     """In commands and in bytes, whatever is sent to it."""
     registry, running = Registry(), Running(JOB)
     large = "x" * (1024 * 1024)
-    for number in range(EARLY_BYTES_MAX // len(large) + 5):
+    for number in range(INPUT_BYTES_MAX // len(large) + 5):
         await running.apply(Control(f"{number}-0", SendInput(execution_id=JOB, data=large)))
-    assert len(running.enter(None, Program(code="")).stdin) == EARLY_BYTES_MAX
+    assert len(running.enter(None, Program(code="")).stdin) == INPUT_BYTES_MAX
     with registry.expecting(JOB) as heard:
         for number in range(HEARD_MAX + 5):
             await registry.on_control(Control(f"{number}-0", CancelExecution(execution_id=JOB)))
