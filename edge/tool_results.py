@@ -1,9 +1,10 @@
 """Results of tool calls on their way to the program that waits: each counts once, whoever sends it again."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from edge.refusals import Refusal, refuse
+from infra.errors import RequestRefused
 from infra.stores.tool_answers import ToolAnswers
 from schemas.commands import ResolveToolCalls, ToolResult
 from schemas.events import ToolCall, ToolCallsRequested
@@ -14,6 +15,8 @@ from schemas.wire import decode_event, encode
 from streams.protocol import LoggedEvent, Publisher
 
 _PAGE = 1000
+_MESSAGE_BYTES_MAX = 512 * 1024
+"""Of several results in one message: a NATS server takes 1 MB unless it is set otherwise."""
 
 
 class ToolResults:
@@ -35,7 +38,18 @@ class ToolResults:
         if other := await self._answers.claim(execution_id, digests):
             message = f"The call {other[0]} was answered before with another result."
             raise refuse(409, "already_answered", message, field)
-        await self._publisher.send(ResolveToolCalls(execution_id=execution_id, results=list(results)))
+        await self._publish(execution_id, results)
+
+    async def _publish(self, execution_id: ExecutionId, results: Sequence[ToolResult]) -> None:
+        """Send results on, in messages that a broker takes; what it does not take counts as not answered."""
+        sent = 0
+        try:
+            for part in _parts(results):
+                await self._publisher.send(ResolveToolCalls(execution_id=execution_id, results=part))
+                sent += len(part)
+        except RequestRefused:
+            await self._answers.release(execution_id, [result.call_id for result in results[sent:]])
+            raise
 
 
 def check_results(results: Sequence[ToolResult], field: str) -> None:
@@ -75,6 +89,20 @@ def calls_in(logged: LoggedEvent) -> list[ToolCall]:
         return []
     event = decode_event(logged.data)
     return event.calls if isinstance(event, ToolCallsRequested) else []
+
+
+def _parts(results: Sequence[ToolResult]) -> Iterator[list[ToolResult]]:
+    """Yield results in their order, as many together as are not large."""
+    part: list[ToolResult] = []
+    size = 0
+    for result in results:
+        own = len(encode(result))
+        if part and size + own > _MESSAGE_BYTES_MAX:
+            yield part
+            part, size = [], 0
+        part.append(result)
+        size += own
+    yield part
 
 
 def _digest(result: ToolResult) -> str:

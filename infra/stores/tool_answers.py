@@ -12,7 +12,7 @@ for the same call is not.
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 
 from infra.errors import MillraceError, Unavailable
@@ -64,6 +64,11 @@ class ToolAnswers:
             key = self._key(execution_id, "answers")
             other = await _CLAIM.run(self._client, [key], [self._ttl_ms, *flat])
         return [CallId(call.decode()) for call in other]
+
+    async def release(self, execution_id: ExecutionId, calls: Sequence[CallId]) -> None:
+        """Take calls for not answered again. Raises `Unavailable`."""
+        async with reaching(self._config):
+            await self._client.execute_command("HDEL", self._key(execution_id, "answers"), *calls)
 
     async def answered(self, execution_id: ExecutionId) -> set[CallId]:
         """Return the calls that are answered. Raises `Unavailable`."""

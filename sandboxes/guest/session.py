@@ -5,10 +5,7 @@ from __future__ import annotations
 import sys
 
 from . import script
-from .state import Keeper
-from .state import Plan as StatePlan
-from .tools import Plan as ToolsPlan
-from .tools import Tools
+from .state import Keeper, Plan
 
 _NO_PLAN = "-"
 
@@ -16,9 +13,15 @@ _NO_PLAN = "-"
 def main() -> None:
     """Run the program that the command line names after the plans. Does not return."""
     _, state, tools, path, *args = sys.argv
+    callable_tools = None if tools == _NO_PLAN else _tools(tools)
     package = __name__.rpartition(".")[0]
     for name in [name for name in sys.modules if name.partition(".")[0] == package]:
         del sys.modules[name]
-    keeper = None if state == _NO_PLAN else Keeper(StatePlan.parse(state))
-    callable_tools = None if tools == _NO_PLAN else Tools(ToolsPlan.parse(tools))
+    keeper = None if state == _NO_PLAN else Keeper(Plan.parse(state))
     script.run(path, args, keeper, callable_tools)
+
+
+def _tools(plan: str) -> script.Tools:
+    from . import tools  # it needs a lot of the standard library, which takes longer than most programs
+
+    return tools.Tools(tools.Plan.parse(plan))

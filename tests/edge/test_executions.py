@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 
 from edge.tool_results import calls_asked
+from infra.errors import RequestRefused
 from schemas.events import ToolCall
+from schemas.wire import encode
 
 RUN = {"language": "py", "code": "x"}
 
@@ -192,6 +194,47 @@ async def test_a_tool_result_counts_once(house: Any) -> None:
     large = {"results": [{"call_id": "1", "result": "x" * (5 * 1024 * 1024)}]}
     refused = await house.client.post("/executions/t/tool-results", json=large)
     assert (refused.status_code, refused.json()["field"]) == (413, "results[0].result")
+
+
+async def test_results_that_the_broker_does_not_take_can_be_sent_smaller(make_house: Any) -> None:
+    """Several travel in as many messages as need be; one too large for any is refused and not counted."""
+
+    class Narrow:
+        """A broker with a limit on messages."""
+
+        def __init__(self, transport: Any) -> None:
+            self._transport = transport
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._transport, name)
+
+        async def send(self, command: Any) -> None:
+            if len(encode(command)) > 1_000_000:
+                raise RequestRefused("That is more than the broker takes in one message.", limit=1_000_000)
+            await self._transport.send(command)
+
+    async def ask(act: Any) -> None:
+        await act.start()
+        await act.call(*(ToolCall(id=number, name="look", input={}) for number in "123"))
+        known: set[str] = set()
+        while len(known) < 3:
+            told = await act.controls.get()
+            known |= {result.call_id for result in told.results}
+        await act.finish()
+
+    house = await make_house()
+    house.handler.scripts["ask"] = ask
+    narrow = await make_house(publisher=Narrow(house.transport), handled=False)
+    await narrow.client.post("/executions", json={**RUN, "code": "ask", "id": "t"})
+    await asked(house, "t", 3)
+    several = [{"call_id": number, "result": "x" * 400_000} for number in "12"]
+    for results, status in (
+        ([*several, {"call_id": "3", "result": "x" * 1_100_000}], 422),
+        ([*several, {"call_id": "3", "result": "smaller"}], 202),
+    ):
+        answer = await narrow.client.post("/executions/t/tool-results", json={"results": results})
+        assert answer.status_code == status, answer.text
+    assert (await finished(house, "t"))["outcome"] == "exited"
 
 
 async def asked(house: Any, execution_id: str, calls: int) -> None:

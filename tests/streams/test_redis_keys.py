@@ -1,11 +1,14 @@
 """What the transport leaves on a Redis, for how long, and under which names."""
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
 
-from schemas.ids import ExecutionId
+from schemas.commands import ResolveToolCalls, ToolResult
+from schemas.ids import CallId, ExecutionId
+from streams.protocol import DeliveryPolicy
 from streams.redis import requests
 from streams.redis.scripts import SWEEP
 from tests.streams.conftest import RedisWorld
@@ -19,6 +22,7 @@ from tests.streams.helpers import (
     take,
     whole_log,
 )
+from tests.streams.test_control import listening, next_about
 
 JOB = ExecutionId("job-1")
 
@@ -107,3 +111,18 @@ async def test_a_silent_consumer_that_holds_an_entry_is_not_forgotten(redis_worl
     link = alive._link  # type: ignore[attr-defined]
     assert await link.run(SWEEP, [redis_world.names.requests], ["handlers", -1, ""]) == 0
     assert (await alive.depth()).pending == 1
+
+
+async def test_large_results_of_tools_do_not_pile_up(redis_world: RedisWorld) -> None:
+    """They are for whoever holds the execution now: not in any mail, and gone from control after a while."""
+    edge = await redis_world.transport(DeliveryPolicy(lease_s=0.05))
+    handler = await redis_world.transport()
+    control = f"{redis_world.config.prefix}millrace:control"
+    async with listening(handler) as heard:
+        for number in range(5):
+            results = [ToolResult(call_id=CallId(str(number)), result="x" * 100_000)]
+            await edge.send(ResolveToolCalls(execution_id=JOB, results=results))
+            assert (await next_about(heard, JOB)).command.results == results
+            await asyncio.sleep(0.3)
+    assert await redis_world.client.xlen(control) <= 2
+    assert not [key async for key in redis_world.client.scan_iter(match=f"*{JOB}*mail*")]
