@@ -22,6 +22,8 @@ _ARCHITECTURES = {
     "x86_64": (0, 0xC000003E, 56, 41, 53, 16),
     "aarch64": (1, 0xC00000B7, 220, 198, 199, 29),
 }
+MACHINES = tuple(_ARCHITECTURES)
+"""What there is a filter for, as `uname -m` says it."""
 _CLONE3 = 435
 _X32_BIT = 0x40000000
 _NAMESPACE_FLAGS = 0x7E020000

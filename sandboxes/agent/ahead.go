@@ -56,6 +56,10 @@ func launchAhead(command shared.Command, children *children) (*ahead, error) {
 		return nil, err
 	}
 	defer theirs.close()
+	if err := filter(command.Seccomp); err != nil {
+		a.pipes.close()
+		return nil, err
+	}
 	if a.child, err = children.start(program, command, env, theirs); err != nil {
 		a.pipes.close()
 		return nil, err

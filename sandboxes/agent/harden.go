@@ -2,6 +2,7 @@ package main
 
 import (
 	"runtime"
+	"sync/atomic"
 	"syscall"
 	"unsafe"
 )
@@ -32,10 +33,13 @@ func harden() error {
 	return nil
 }
 
+// filtered tells that a filter is in force; it forbids, among others, to bring another.
+var filtered atomic.Bool
+
 // filter puts this process, and so all that it starts, under a filter of system calls for good.
 func filter(program []byte) error {
 	const instructionBytes = 8
-	if len(program) == 0 {
+	if len(program) == 0 || filtered.Load() {
 		return nil
 	}
 	if len(program)%instructionBytes != 0 || seccompCall == 0 {
@@ -51,5 +55,6 @@ func filter(program []byte) error {
 	if errno != 0 {
 		return errno
 	}
+	filtered.Store(true)
 	return nil
 }

@@ -37,6 +37,7 @@ class Jobs:
             name=name,
             secret_sha256=digest_of(secret),
             deadline_s=int(self._config.job_start_timeout_s + self._config.pod.longest_run_s(language)),
+            waits=False,
             owner=Owner("coordination.k8s.io/v1", "Lease", owner.name, owner.uid) if owner else None,
         )
         manifest = job_manifest(language, self._config.pod, identity, self._holder)

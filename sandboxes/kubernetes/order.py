@@ -12,7 +12,7 @@ from sandboxes.kubernetes.pod_containers import GUEST_ENVIRONMENT
 from sandboxes.kubernetes.pod_names import DATA_FOLDER, PROGRAM_FOLDER
 from sandboxes.kubernetes.quantities import bytes_of
 from sandboxes.languages import Recipe, Steps
-from sandboxes.prestart import ORDER_BYTES_MAX, order_text
+from sandboxes.prestart import ORDER_BYTES_MAX, order_text, prestart_of
 from sandboxes.protocol import Exit, Program
 from sandboxes.seccomp import filter_bytes
 from sandboxes.state_files import plan_of_state
@@ -78,7 +78,7 @@ def run_order(
             "output_bytes_max": limits.output_bytes_max,
             "flood_bytes_max": FLOOD_BYTES_MAX,
         },
-        "seccomp": _base64(filter_bytes(True, machine)),
+        "seccomp": _base64(filter_bytes(config.network, machine)),
     }
     if (text := _to_whoever_waits(recipe, steps, program)) and len(text) <= ORDER_BYTES_MAX:
         order["order"] = text
@@ -93,8 +93,9 @@ def _to_whoever_waits(recipe: Recipe, steps: Steps, program: Program) -> str:
         main = f"{PROGRAM_FOLDER}/{steps.file_name}"
         plan = plan_of_state(PROGRAM_FOLDER, program.state) if program.state else ""
         return python_order(main, program.args, program.env, plan)
-    # the others have read their environment already
-    return "" if program.env else order_text(steps, program.args).decode()
+    if prestart_of(recipe) is None or program.env:  # they have read their environment already
+        return ""
+    return order_text(steps, program.args).decode()
 
 
 def exit_of(ending: Ending, recipe: Recipe, limits: SandboxLimits, config: PodConfig) -> Exit:

@@ -1,5 +1,6 @@
 """The three containers of a pod: what copies the agent, what runs the code, what the service talks to."""
 
+import base64
 import json
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,6 +18,7 @@ from sandboxes.kubernetes.pod_names import (
 from sandboxes.kubernetes.quantities import mebibytes, times
 from sandboxes.languages import Recipe
 from sandboxes.prestart import prestart_of
+from sandboxes.seccomp import MACHINES, filter_bytes
 from sandboxes.waiting_python import waiting_python
 
 GUEST_ENVIRONMENT = {
@@ -80,7 +82,7 @@ def sidecar_container(recipe: Recipe, config: PodConfig, identity: Identity) -> 
         PORT_VARIABLE: str(config.executor_port),
         "MILLRACE_SIDECAR_PORT": str(config.sidecar_port),
         "K8S_EXECUTION_MODE": config.mode,
-        **_runtime_ahead(recipe),
+        **(_runtime_ahead(recipe, config.network) if identity.waits else {}),
     }
     return {
         "name": "sidecar",
@@ -101,11 +103,12 @@ def sidecar_container(recipe: Recipe, config: PodConfig, identity: Identity) -> 
     }
 
 
-def _runtime_ahead(recipe: Recipe) -> dict[str, str]:
+def _runtime_ahead(recipe: Recipe, network: bool) -> dict[str, str]:
     """Have the language's runtime started before its program comes, where there is a way to."""
+    filters = {each: base64.b64encode(filter_bytes(network, each)).decode() for each in MACHINES}
     if recipe.code == "py":
         python = {"argv": list(waiting_python()), "env": GUEST_ENVIRONMENT, "cwd": DATA_FOLDER}
-        return {"MILLRACE_PRESTART": json.dumps(python)}
+        return {"MILLRACE_PRESTART": json.dumps(python | {"seccomp": filters})}
     ahead = prestart_of(recipe)
     if ahead is None:
         return {}
@@ -116,6 +119,7 @@ def _runtime_ahead(recipe: Recipe) -> dict[str, str]:
         "cwd": DATA_FOLDER,
         "script": ahead.script,
         "source": waiting.file_name,
+        "seccomp": filters,
     }
     return {"MILLRACE_PRESTART": json.dumps(start)}
 

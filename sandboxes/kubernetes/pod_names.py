@@ -42,6 +42,8 @@ class Identity:
     deadline_s: int
     """Kubernetes ends the pod so long after its start, whatever else happens."""
     owner: Owner | None = None
+    waits: bool = True
+    """Whether it waits for its execution; a runtime is started ahead only then."""
 
 
 def selector(config: PodConfig, use: str) -> str:

@@ -6,7 +6,6 @@ from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from functools import partial
 
-import aiohttp
 import structlog
 
 from infra.errors import Misconfigured, Unavailable
@@ -19,7 +18,7 @@ from sandboxes.kubernetes.disposal import Disposal
 from sandboxes.kubernetes.jobs import Jobs
 from sandboxes.kubernetes.pod_names import selector
 from sandboxes.kubernetes.sandbox import KubernetesSandbox, Pod
-from sandboxes.kubernetes.sidecar import Sidecar, SidecarLost, SidecarRefused, new_session
+from sandboxes.kubernetes.sidecar import Sidecar, SidecarLost, SidecarRefused
 from sandboxes.languages import RECIPES
 from sandboxes.protocol import (
     LanguageMissing,
@@ -51,14 +50,13 @@ class KubernetesSandboxes:
         self._holder = holder
         self._jobs = Jobs(api, config, holder)
         self._disposal = Disposal()
-        self._session: aiohttp.ClientSession | None = None
         self._holding: asyncio.Task[None] | None = None
         self._status: PoolStatus | None = None
         self._live: set[KubernetesSandbox] = set()
 
     async def start(self) -> None:
         """Find the cluster, and say that this handler lives."""
-        if self._session:
+        if self._holding:
             return
         if not self._api.is_open:
             await self._api.open()
@@ -68,7 +66,6 @@ class KubernetesSandboxes:
             if error.status in (401, 403, 404):
                 raise Misconfigured(f"The Kubernetes API lets us not see our pods: {error.reason}") from error
             log.warning("kubernetes_api_away", reason=error.reason)  # warm pods can be had without it
-        self._session = new_session()
         await self._hold_once()
         self._holding = asyncio.create_task(self._hold_on())
 
@@ -98,9 +95,6 @@ class KubernetesSandboxes:
             await end_tasks(self._holding)
             with suppress(Unavailable):
                 await self._claims.let_go(self._holder)
-        if self._session:
-            await self._session.close()
-            self._session = None
         await self._api.aclose()
         await self._redis.aclose()
 
@@ -144,13 +138,17 @@ class KubernetesSandboxes:
         self, name: str, record: PodRecord, spec: SandboxSpec, dispose: Dispose
     ) -> KubernetesSandbox:
         """Make sure that the pod lives and is ours alone. Raises `SidecarLost` and `SidecarRefused`."""
-        assert self._session, "start() comes first"
-        sidecar = Sidecar(self._session, record.address, record.secret)
-        # a word of its own for each claim: also this handler must not enter the same pod twice
-        claimed = await sidecar.claim(f"{self._holder}:{secrets.token_hex(4)}")
+        sidecar = Sidecar(record.address, record.secret)
+        try:
+            # a word of its own for each claim: also this handler must not enter the same pod twice
+            claimed = await sidecar.claim(f"{self._holder}:{secrets.token_hex(4)}")
+        except BaseException:
+            await sidecar.aclose()
+            raise
 
         async def close(sandbox: KubernetesSandbox) -> None:
             self._live.discard(sandbox)
+            await sidecar.aclose()
             await dispose()
 
         sandbox = KubernetesSandbox(Pod(name, sidecar, claimed), spec, self._config, self._api, close)

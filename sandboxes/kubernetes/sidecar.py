@@ -56,10 +56,17 @@ class RunFrame:
 class Sidecar:
     """One pod's sidecar, at `address`, a host and port."""
 
-    def __init__(self, session: aiohttp.ClientSession, address: str, secret: str) -> None:
-        self._session = session
+    def __init__(self, address: str, secret: str) -> None:
+        # connections of its own: another pod may have had this address before
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), trust_env=False, auto_decompress=False
+        )
         self._url = f"http://{address}"
         self._headers = {"Authorization": f"Bearer {secret}"}
+
+    async def aclose(self) -> None:
+        """Close all connections. Safe to call twice."""
+        await self._session.close()
 
     async def claim(self, holder: str) -> Claimed:
         """Make the pod this holder's, or learn that it is another's."""
@@ -139,15 +146,6 @@ class Sidecar:
                 yield response
         except (aiohttp.ClientError, asyncio.IncompleteReadError, TimeoutError, OSError) as error:
             raise SidecarLost(f"its sidecar does not answer ({error or type(error).__name__})") from error
-
-
-def new_session() -> aiohttp.ClientSession:
-    """Return the session for all sidecars of a process. No proxy stands between us and our pods."""
-    return aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=15.0),
-        trust_env=False,
-        auto_decompress=False,
-    )
 
 
 async def _read_frame(

@@ -6,7 +6,8 @@ type Command struct {
 	Argv     []string          `json:"argv"`
 	Env      map[string]string `json:"env"`
 	Cwd      string            `json:"cwd"`
-	TimeoutS float64           `json:"timeout_s"` // of all commands of the stage together
+	TimeoutS float64           `json:"timeout_s"`         // of all commands of the stage together
+	Seccomp  []byte            `json:"seccomp,omitempty"` // of a runtime that waits: later would be too late for it
 }
 
 // Limits of one run; 0 is none, but for output.

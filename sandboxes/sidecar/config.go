@@ -25,6 +25,8 @@ type prestart struct {
 	Cwd    string            `json:"cwd"`
 	Script string            `json:"script"`
 	Source string            `json:"source"`
+
+	Seccomp map[string][]byte `json:"seccomp"` // by machine: who writes the manifest does not know which
 }
 
 func readConfig() (config, error) {

@@ -40,7 +40,7 @@ func (s *sidecar) reachAgent() {
 			continue
 		}
 		s.link.serve(connection, greeting, in)
-		s.startAhead()
+		s.startAhead(greeting.Machine)
 		return
 	}
 }
@@ -80,7 +80,7 @@ func (l *link) explain(err error) {
 }
 
 // startAhead puts into the program folder what a waiting runtime finds there, and has it started.
-func (s *sidecar) startAhead() {
+func (s *sidecar) startAhead(machine string) {
 	wanted := s.config.prestart
 	if wanted == nil {
 		s.link.settle(false, "")
@@ -90,7 +90,13 @@ func (s *sidecar) startAhead() {
 		s.link.settle(false, err.Error())
 		return
 	}
-	payload, _ := json.Marshal(shared.Command{Argv: wanted.Argv, Env: wanted.Env, Cwd: wanted.Cwd})
+	command := shared.Command{Argv: wanted.Argv, Env: wanted.Env, Cwd: wanted.Cwd}
+	command.Seccomp = wanted.Seccomp[machine]
+	if len(wanted.Seccomp) > 0 && len(command.Seccomp) == 0 {
+		s.link.settle(false, "there is no filter of system calls for "+machine)
+		return
+	}
+	payload, _ := json.Marshal(command)
 	s.link.send(shared.Ahead, payload)
 }
 

@@ -19,14 +19,22 @@ ELSEWHERE = {
     "test_a_program_has_no_powers_and_only_its_own_descriptors": "the same below, with the pod's user id",
     "test_a_setuid_program_gives_nothing": "likewise",
     "test_secrets_of_the_host_are_not_there": "an image brings accounts of its own: below",
+    "test_the_sandbox_has_a_loopback_of_its_own": "no inet socket at all: policies may not be enforced",
+    "test_threads_are_limited_as_processes_are": "who has too many is killed: below",
     "test_the_compiler_cannot_include_the_hosts_secrets": "the image's /etc/shadow is no secret of ours",
 }
 """Attacks whose words are about the local sandbox."""
 
 
+class PodBody(Body):
+    """Memory is watched by the agent: who needs too much is ended whole, as without control groups."""
+
+    is_grouped = False
+
+
 @pytest_asyncio.fixture(loop_scope="module")
 async def body(bench: RealBench) -> AsyncIterator[Body]:
-    yield Body("pods", bench.sandboxes)
+    yield PodBody("pods", bench.sandboxes)
     await bench.until_ready(2)
 
 
@@ -76,15 +84,22 @@ async def test_the_cluster_is_out_of_reach(attack: Attack) -> None:
     assert (await attack(code)).stdout == b"False []\nno name\n"
 
 
-async def test_the_sidecar_and_the_agent_listen_to_nobody_inside(attack: Attack) -> None:
+async def test_no_inet_socket_can_be_made(attack: Attack) -> None:
+    """Neither to the sidecar and the agent on the pod's loopback, nor to anything beyond the pod."""
     code = (
         "import socket\n"
-        "for port in (8080, 9090):\n"
-        "    try:\n"
-        "        s = socket.create_connection(('127.0.0.1', port), 2); s.settimeout(2)\n"
-        "        s.send(b'POST /v1/run HTTP/1.1\\r\\nHost: x\\r\\nContent-Length: 2\\r\\n\\r\\n{}')\n"
-        "        print(port, s.recv(100)[:12])\n"
-        "    except OSError as error: print(port, 'refused')\n"
+        "for family in (socket.AF_INET, socket.AF_INET6, socket.AF_NETLINK, 40):\n"
+        "    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):\n"
+        "        try: socket.socket(family, kind); print(family, kind)\n"
+        "        except OSError: pass\n"
     )
-    told = (await attack(code)).stdout.decode()
-    assert "200" not in told, told
+    assert (await attack(code)).stdout == b""
+    shell = "exec 3<>/dev/tcp/127.0.0.1/8080 && echo connected"
+    assert (await attack(shell, language="bash")).stdout == b""
+
+
+async def test_too_many_threads_end_the_program(attack: Attack) -> None:
+    thread = "threading.Thread(target=time.sleep, args=(99,), daemon=True)"
+    code = f"import threading, time\nwhile True: {thread}.start()"
+    result = await attack(code, timeout_s=10.0)
+    assert (result.exit.outcome, "64 processes" in result.exit.message) == ("killed", True)

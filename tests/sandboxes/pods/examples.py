@@ -6,6 +6,7 @@
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ PODS: dict[str, Example] = {
     "cpp-big": ("cpp", BIG),
     "bash": ("bash", {}),
 }
-JOBS: dict[str, Example] = {"rs-job": ("rs", {})}
+JOBS: dict[str, Example] = {"rs-job": ("rs", {}), "py-job": ("py", {})}
 
 
 def settings_of(environment: Mapping[str, str]) -> Settings:
@@ -69,7 +70,7 @@ def example(name: str) -> dict[str, Any]:
     language, environment = (PODS | JOBS)[name]
     pod = kubernetes_config(settings_of(environment)).pod
     if name in JOBS:
-        return job_manifest(language, pod, IDENTITY, "handler-1")
+        return job_manifest(language, pod, replace(IDENTITY, waits=False), "handler-1")
     return pod_manifest(language, pod, IDENTITY)
 
 
