@@ -6,7 +6,7 @@ venv := .venv/bin
 # Suites with a target of their own: they take longer, or want more of the machine.
 apart := hostile cluster images chaos process clients
 
-.PHONY: help setup demo test e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean
+.PHONY: help setup demo test e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean bench-cluster
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -54,6 +54,9 @@ test-images: setup ## carry out the steps of every Dockerfile on a root file sys
 
 test-cluster: setup ## run the tests that need a Kubernetes, on the one that runs or one of their own
 	@$(venv)/python -m infra.cluster during $(venv)/pytest tests/cluster
+
+bench-cluster: setup ## measure pods on the cluster that `make cluster` starts; EXECUTIONS=200
+	@$(venv)/python -m infra.cluster during $(venv)/python -m tests.bench_cluster
 
 bench: setup ## measure the budgets as ratios; writes bench-results/
 	@$(venv)/python tests/bench
