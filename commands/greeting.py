@@ -53,8 +53,12 @@ def _edge_answers(settings: Settings, address: tuple[str, int]) -> bool:
         unverified = ssl._create_unverified_context()  # noqa: S323
         connection = HTTPSConnection(host, port, timeout=_PATIENCE_S, context=unverified)
     with closing(connection), suppress(OSError, HTTPException):
-        connection.request("GET", "/health")
-        return connection.getresponse().status == HTTPStatus.OK
+        try:
+            connection.request("GET", "/health")
+            return connection.getresponse().status == HTTPStatus.OK
+        except (ssl.SSLError, ConnectionError):
+            # Turned away for want of a certificate that only its clients have: somebody is there.
+            return settings.ssl_ca_certs is not None
     return False
 
 

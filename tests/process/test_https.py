@@ -74,3 +74,19 @@ def test_plain_http_sends_to_https_also_after_the_edge_was_killed(
     )
     with urllib.request.urlopen(request, timeout=60, context=trusted) as answer:
         assert json.load(answer)["stdout"] == "42\n"
+
+
+def test_with_an_authority_for_clients_only_those_it_vouches_for_are_let_in(
+    serve: Callable[..., Serve], certificate: Path
+) -> None:
+    """And it still says that it is there, although it would not let its own greeting in."""
+    pem = str(certificate / "cert.pem")
+    service = serve(ENABLE_HTTPS="true", SSL_CERTS_PATH=str(certificate), SSL_CA_CERTS=pem).ready()
+    found = re.search(r"listens on (https://\S+)", service.said())
+    assert found
+    trusted = ssl.create_default_context(cafile=pem)
+    with pytest.raises(OSError):
+        urllib.request.urlopen(f"{found[1]}/health", timeout=60, context=trusted)
+    trusted.load_cert_chain(pem, certificate / "key.pem")
+    with urllib.request.urlopen(f"{found[1]}/health", timeout=60, context=trusted) as answer:
+        assert answer.status == 200
