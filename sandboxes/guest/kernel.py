@@ -117,6 +117,12 @@ def enter_landlock_scope() -> None:
         os.close(ruleset)
 
 
+def trim_heap() -> None:
+    """Give memory that was freed back to the kernel, where the C library knows how (malloc_trim(3))."""
+    if trim := getattr(_libc, "malloc_trim", None):
+        trim(0)
+
+
 def filter_system_calls(program: bytes) -> None:
     """Install a seccomp filter: an array of `struct sock_filter`."""
     prog = _FilterProgram(len(program) // 8, program)

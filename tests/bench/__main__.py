@@ -14,6 +14,7 @@ from pathlib import Path
 import baselines
 import languages
 import sandbox_alone
+import steps
 import whole_way
 from rows import Row, plot, show
 from service import ROOT
@@ -27,6 +28,7 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
         rows = list(measure(Path(folder)))
     show(rows)
+    steps.show()
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)
     measured = [asdict(row) | {"ratio": row.ratio, "met": row.met} for row in rows]

@@ -31,12 +31,17 @@ def cold_bubblewrap(count: int) -> Samples:
 
 def cold_throughput(seconds: float, workers: int) -> float:
     """Return cold bubblewrap runs per second with `workers` at once."""
+    return throughput(COLD, seconds, workers)
+
+
+def throughput(command: list[str], seconds: float, workers: int) -> float:
+    """Return how often `command` can be run in a second with `workers` at once."""
     until = time.perf_counter() + seconds
     counts = [0] * workers
 
     def work(index: int) -> None:
         while time.perf_counter() < until:
-            subprocess.run(COLD, check=True, stdout=subprocess.DEVNULL)
+            subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
             counts[index] += 1
 
     threads = [threading.Thread(target=work, args=(index,)) for index in range(workers)]

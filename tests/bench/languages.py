@@ -6,8 +6,6 @@ and `java`. Both ways take turns, so that whatever else the machine does meets b
 
 import asyncio
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
@@ -17,8 +15,9 @@ from functools import partial
 from pathlib import Path
 
 import baselines
-from measure import Samples
-from rows import Row
+import uvloop
+from measure import Samples, run_command
+from rows import Row, of_samples
 from service import ROOT
 
 sys.path.insert(0, str(ROOT))
@@ -30,7 +29,7 @@ from sandboxes.toolchains import find_toolchains
 from schemas.limits import SandboxLimits
 
 LIMITS = SandboxLimits(cpus=2.0)
-ROUNDS = 10
+ROUNDS = 15
 
 
 @dataclass(frozen=True)
@@ -64,7 +63,7 @@ LANGUAGES = (
 
 def measure() -> Iterator[Row]:
     """Yield a row for each language that is here."""
-    yield from asyncio.run(_measure())
+    yield from uvloop.run(_measure())
 
 
 async def _measure() -> list[Row]:
@@ -87,53 +86,36 @@ def _lack(sandboxes: LocalSandboxes, language: Language) -> str:
     toolchain = sandboxes._toolchains[language.code]
     if toolchain.missing or toolchain.prestart is None:
         return toolchain.missing or toolchain.note
-    if "{tsc}" in language.command and not shutil.which("tsc"):
-        return "the yardstick, tsc, is not on PATH (npm install typescript)"
+    if "{tsc}" in language.command and not toolchain.recipe.check:
+        return "the yardstick, tsc, is not here (make languages)"
     return ""
 
 
 async def _row(sandboxes: LocalSandboxes, language: Language) -> Row:
     ahead, cold = [], []
     with tempfile.TemporaryDirectory() as folder:
-        command = cold_command(folder, language)
+        command = cold_command(folder, language, sandboxes._toolchains[language.code].recipe.check)
         for _ in range(ROUNDS + 1):
             ahead.append(await _ahead(sandboxes, language))
             await _ready(sandboxes, language.code)
-            cold.append(_run(command))
+            cold.append(run_command(command))
     one, yardstick = Samples(ahead[1:]), Samples(cold[1:])
-    return Row(f"{language.name}, started ahead", one.p50, yardstick.p50, "ms", language.budget, p99=one.p99)
+    return of_samples(f"{language.name}, started ahead", one, yardstick, language.budget)
 
 
-def cold_command(folder: str, language: Language) -> Sequence[str]:
+def cold_command(folder: str, language: Language, tsc: Sequence[str]) -> Sequence[str]:
     """Return the plain command in a bubblewrap that sees /usr, /etc, the source in `folder`, and tsc."""
     Path(folder, language.file_name).write_text(language.program)
-    tsc = Path(shutil.which("tsc") or "/usr/bin/tsc").resolve()
-    shown = (
-        [folder, "/src"] if tsc.is_relative_to("/usr") else [folder, "/src", "--ro-bind", *2 * [_home(tsc)]]
-    )
+    places = [("/etc", "/etc"), (folder, "/src")]
+    compiler = tsc[0] if tsc else ""
+    if compiler:
+        packages = str(Path(compiler).parents[3])
+        places.append((packages, packages))
+    binds = [word for place in places for word in ("--ro-bind", *place)]
     wall = baselines.COLD[: -len(baselines.PRINT)]
-    line = language.command.format(tsc=tsc)
-    binds = [
-        "--ro-bind",
-        "/etc",
-        "/etc",
-        "--ro-bind",
-        *shown,
-        "--setenv",
-        "PATH",
-        "/usr/local/bin:/usr/bin:/bin",
-    ]
-    return [*wall, *binds, "sh", "-c", f"cd /src && {line}"]
-
-
-def _home(tsc: Path) -> str:
-    return str(tsc.parent.parent)
-
-
-def _run(command: Sequence[str]) -> float:
-    begin = time.perf_counter()
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-    return (time.perf_counter() - begin) * 1000
+    line = language.command.format(tsc=compiler)
+    path = ("--setenv", "PATH", "/usr/local/bin:/usr/bin:/bin")
+    return [*wall, *binds, *path, "sh", "-c", f"cd /src && {line}"]
 
 
 async def _ready(sandboxes: LocalSandboxes, code: str) -> None:

@@ -4,7 +4,7 @@ import math
 import statistics
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 
@@ -36,6 +36,13 @@ def sample(act: Callable[[], object], count: int, warm: int = 3) -> Samples:
         act()
         taken.append((time.perf_counter() - begin) * 1000)
     return Samples(taken)
+
+
+def run_command(argv: Sequence[str]) -> float:
+    """Run a command to its end; return the milliseconds it took."""
+    begin = time.perf_counter()
+    subprocess.run(argv, check=True, stdout=subprocess.DEVNULL)
+    return (time.perf_counter() - begin) * 1000
 
 
 def sample_command(argv: list[str], count: int) -> Samples:

@@ -1,75 +1,89 @@
-"""Warm Python through the sandbox alone: no HTTP, no streams. From the code to its exit."""
+"""Warm Python through the sandbox alone: no HTTP, no streams. From the code to its exit.
+
+What is measured and its yardstick take turns, so that whatever else the machine does meets both.
+"""
 
 import asyncio
 import os
-import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import baselines
 import psutil
-from measure import Samples, sample_command
-from rows import Row
+import uvloop
+from measure import Samples, run_command
+from rows import Row, of_samples
 from service import ROOT
 
 sys.path.insert(0, str(ROOT))
 
 from infra.cache_folder import cache_folder
+from sandboxes.guest_environment import guest_folder
 from sandboxes.local import LocalConfig, LocalSandboxes
 from sandboxes.protocol import Exit, Program, SandboxSpec
-from sandboxes.toolchains import find_toolchains
+from sandboxes.toolchains import find_toolchains, find_tools
 from schemas.limits import SandboxLimits
 
 LIMITS = SandboxLimits(cpus=2.0)
 PLAIN = "print(1)"
 HEAVY = "import numpy, pandas, matplotlib.pyplot\nprint(1)"
 SECONDS = 5.0
+PAUSE_S = 0.02
+"""In which the pool fills up again: latency, not throughput."""
 
 
 def measure() -> Iterator[Row]:
     """Yield the rows of warm Python."""
-    bare = baselines.bare_python(30)
-    rows = asyncio.run(_measure(bare))
-    yield from rows
+    yield from uvloop.run(_measure())
 
 
-async def _measure(bare: Samples) -> list[Row]:
+async def _measure() -> list[Row]:
     caches = cache_folder(os.environ)
-    rows = []
-    async with _standing(LocalConfig(warm_plain=4, warm_heavy=4), caches) as sandboxes:
+    async with standing(LocalConfig(warm_plain=4, warm_heavy=4), caches) as sandboxes:
         warm = {language.code: language.warm for language in sandboxes.info().languages}
         if not warm.get("py"):
             print("warm Python cannot be had on this host; its rows are left out")
-            return rows
-        one = await _repeat(sandboxes, PLAIN, 200)
-        rows.append(Row("warm Python, code to exit", one.p50, bare.p50, "ms", 0.08, p99=one.p99))
-        rows.append(Row("the same at p99", one.p99, bare.p50, "ms", 0.5))
-        await asyncio.sleep(
-            1
-        )  # the pool is full again: what waits shares its memory with what waits beside it
-        rows.append(Row("memory of a waiting child (PSS)", _waiting_mb(), 5.0, "MB", 1.0))
-        cold = baselines.cold_throughput(SECONDS, workers=2)
-        rows.append(
-            Row("warm Python per second", await _throughput(sandboxes, PLAIN), cold, "/s", 4, at_least=True)
-        )
-        heavy_python = find_toolchains(os.getuid(), caches=caches)["py"].paths["python3"]
-        if not _has_heavy(heavy_python):
-            print("no guest environment (make guest): the rows of numpy and pandas are left out")
-            return rows
-        imported = sample_command([heavy_python, "-c", HEAVY], 5)
-        ready = await _repeat(sandboxes, HEAVY, 100)
-        rows.append(Row("numpy+pandas+matplotlib ready", ready.p50, imported.p50, "ms", 0.005, p99=ready.p99))
-        cold_heavy = 1000 / imported.p50 * 2
-        heavy = await _throughput(sandboxes, HEAVY)
-        rows.append(Row("heavy Python per second", heavy, cold_heavy, "/s", 40, at_least=True))
+            return []
+        rows = await _plain(sandboxes)
+        if guest_folder(find_tools(os.getuid())["py"], caches).is_dir():
+            heavy = find_toolchains(os.getuid(), caches=caches)["py"].paths["python3"]
+            return rows + await _heavy(sandboxes, [heavy, "-c", HEAVY])
+    print("no guest environment (make guest): the rows of numpy and pandas are left out")
     return rows
 
 
+async def _plain(sandboxes: LocalSandboxes) -> list[Row]:
+    one, bare = await _taking_turns(partial(once, sandboxes, PLAIN), baselines.PRINT, 150)
+    memory = await _waiting_mb(sandboxes, heavy=False)
+    cold = baselines.cold_throughput(SECONDS, workers=2)
+    ours = await _throughput(sandboxes, PLAIN)
+    return [
+        of_samples("warm Python, code to exit", one, bare, 0.08),
+        Row("the same at p99", one.p99, bare.p50, "ms", 0.5),
+        Row("memory of a waiting child (PSS)", memory, 5.0, "MB", 1.0),
+        Row("warm Python per second", ours, cold, "/s", 4, at_least=True),
+    ]
+
+
+async def _heavy(sandboxes: LocalSandboxes, command: list[str]) -> list[Row]:
+    one, imported = await _taking_turns(partial(once, sandboxes, HEAVY), command, 10, each=5)
+    memory = await _waiting_mb(sandboxes, heavy=True)
+    cold = baselines.throughput(command, SECONDS, workers=2)
+    ours = await _throughput(sandboxes, HEAVY)
+    return [
+        of_samples("numpy+pandas+matplotlib ready", one, imported, 0.005),
+        Row("memory of a waiting heavy child (PSS)", memory, 15.0, "MB", 1.0),
+        Row("heavy Python per second", ours, cold, "/s", 40, at_least=True),
+    ]
+
+
 @asynccontextmanager
-async def _standing(config: LocalConfig, caches: object) -> AsyncIterator[LocalSandboxes]:
+async def standing(config: LocalConfig, caches: Path) -> AsyncIterator[LocalSandboxes]:
+    """Local sandboxes with their pools full."""
     sandboxes = LocalSandboxes(config, partial(find_toolchains, caches=caches))
     await sandboxes.start()
     await asyncio.sleep(3)
@@ -79,7 +93,7 @@ async def _standing(config: LocalConfig, caches: object) -> AsyncIterator[LocalS
         await sandboxes.close()
 
 
-async def _once(sandboxes: LocalSandboxes, code: str) -> float:
+async def once(sandboxes: LocalSandboxes, code: str) -> float:
     """Return the milliseconds from the code to its exit. The sandbox is destroyed after the clock stops."""
     begin = time.perf_counter()
     sandbox = await sandboxes.acquire(SandboxSpec("bench", "py", LIMITS, code=code))
@@ -93,13 +107,18 @@ async def _once(sandboxes: LocalSandboxes, code: str) -> float:
     raise AssertionError("a run ends with an exit")
 
 
-async def _repeat(sandboxes: LocalSandboxes, code: str, count: int) -> Samples:
-    """One at a time, with a pause in which the pool fills up again: latency, not throughput."""
-    taken = []
-    for _ in range(count + 5):
-        taken.append(await _once(sandboxes, code))
-        await asyncio.sleep(0.02)
-    return Samples(taken[5:])
+async def _taking_turns(
+    run: Callable[[], Awaitable[float]], command: list[str], count: int, each: int = 1
+) -> tuple[Samples, Samples]:
+    """Return the milliseconds of `run`, `each` times for one run of `command`, and those of the command."""
+    ours: list[float] = []
+    theirs: list[float] = []
+    for _ in range(count + 1):
+        for _ in range(each):
+            ours.append(await run())
+            await asyncio.sleep(PAUSE_S)
+        theirs.append(run_command(command))
+    return Samples(ours[each:]), Samples(theirs[1:])
 
 
 async def _throughput(sandboxes: LocalSandboxes, code: str) -> float:
@@ -109,22 +128,17 @@ async def _throughput(sandboxes: LocalSandboxes, code: str) -> float:
     async def client() -> None:
         nonlocal count
         while time.perf_counter() < until:
-            await _once(sandboxes, code)
+            await once(sandboxes, code)
             count += 1
 
     await asyncio.gather(client(), client())
     return count / SECONDS
 
 
-def _waiting_mb() -> float:
-    """Return the PSS of the leanest waiting child: the plain ones, as heavy ones are many times larger."""
-    sizes = [
-        process.memory_full_info().pss / 1e6
-        for process in psutil.Process().children(recursive=True)
-        if process.name().startswith("python") and not process.children()
-    ]
-    return min(sizes)
-
-
-def _has_heavy(python: str) -> bool:
-    return subprocess.run([python, "-c", HEAVY], capture_output=True, check=False).returncode == 0
+async def _waiting_mb(sandboxes: LocalSandboxes, *, heavy: bool) -> float:
+    """Return the middle PSS of what waits, once the pool is full again: it shares with what waits beside."""
+    await asyncio.sleep(1)
+    assert sandboxes._warm, "asked only where it is warm"
+    nursery = sandboxes._warm._pool._nurseries["heavy" if heavy else "plain"]
+    sizes = sorted(psutil.Process(child.pid).memory_full_info().pss / 1e6 for child in nursery._waiting)
+    return sizes[len(sizes) // 2]
