@@ -30,7 +30,9 @@ class HangWatch:
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
         """Watch one test with its set-up and its teardown."""
-        watch = threading.Timer(self._hangs_after_s, self._give_up, args=[item.nodeid])
+        mark = item.get_closest_marker("timeout")  # one that may take longer has longer
+        after_s = max(self._hangs_after_s, 2.0 * mark.args[0] if mark and mark.args else 0.0)
+        watch = threading.Timer(after_s, self._give_up, args=[item.nodeid, after_s])
         watch.daemon = True
         watch.start()
         try:
@@ -38,10 +40,10 @@ class HangWatch:
         finally:
             watch.cancel()
 
-    def _give_up(self, name: str) -> None:
+    def _give_up(self, name: str, after_s: float) -> None:
         if self._capture is not None:
             self._capture.suspend(in_=False)
-        print(f"\n{name} hangs since {self._hangs_after_s:g} s; its process ends.", file=sys.stderr)
+        print(f"\n{name} hangs since {after_s:g} s; its process ends.", file=sys.stderr)
         for task in _unfinished_tasks():
             print(f"{task.get_name()} waits at", *_waits_at(task.get_coro()), sep="\n  ", file=sys.stderr)
         faulthandler.dump_traceback(file=sys.stderr)

@@ -15,6 +15,7 @@ const (
 	programFolder = "/program"
 	orderBytesMax = 60_000 // less than a fifo holds, so that writing never waits
 	readyTimeout  = 60 * time.Second
+	lastWord      = "ended" // ours, when the runtime has ended
 )
 
 // ahead is a runtime that has started before its program came. Two fifos lead to it: on one it is told what to
@@ -24,8 +25,10 @@ type ahead struct {
 	child    *child
 	children *children
 	order    *os.File
+	word     *os.File
 	ready    chan struct{}
 	built    chan struct{}
+	silent   chan struct{} // closed when no word can come any more
 	isReady  atomic.Bool
 }
 
@@ -41,16 +44,15 @@ func startAhead(command shared.Command, out *shared.Writer, children *children) 
 }
 
 func launchAhead(command shared.Command, children *children) (*ahead, error) {
-	a := &ahead{children: children, ready: make(chan struct{}), built: make(chan struct{})}
+	a := &ahead{children: children, ready: make(chan struct{}), built: make(chan struct{}), silent: make(chan struct{})}
 	program, env, err := locate(command)
 	if err != nil {
 		return nil, err
 	}
-	word, err := a.makeFifos()
-	if err != nil {
+	if err := a.makeFifos(); err != nil {
 		return nil, err
 	}
-	go a.hear(word)
+	go a.hear()
 	var theirs descriptors
 	if a.pipes, theirs, err = newPipes(true, false); err != nil {
 		return nil, err
@@ -68,27 +70,28 @@ func launchAhead(command shared.Command, children *children) (*ahead, error) {
 }
 
 // makeFifos makes both and holds each open for reading and writing, so that no side waits for the other.
-func (a *ahead) makeFifos() (*os.File, error) {
+func (a *ahead) makeFifos() error {
 	var opened [2]*os.File
 	for i, name := range []string{".order", ".word"} {
 		path := filepath.Join(programFolder, name)
 		if err := syscall.Mkfifo(path, 0o600); err != nil {
-			return nil, err
+			return err
 		}
 		file, err := os.OpenFile(path, os.O_RDWR|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		opened[i] = file
 	}
-	a.order = opened[0]
-	return opened[1], nil
+	a.order, a.word = opened[0], opened[1]
+	return nil
 }
 
-func (a *ahead) hear(word *os.File) {
-	lines := bufio.NewScanner(word)
+func (a *ahead) hear() {
+	defer close(a.silent)
+	lines := bufio.NewScanner(a.word)
 	heard := map[string]chan struct{}{"ready": a.ready, "built": a.built}
-	for lines.Scan() {
+	for lines.Scan() && lines.Text() != lastWord {
 		if told := heard[lines.Text()]; told != nil {
 			delete(heard, lines.Text())
 			close(told)
@@ -135,6 +138,13 @@ func (a *ahead) builds() bool {
 	case <-a.built:
 		return true
 	case <-a.child.ended:
+		go func() { _, _ = a.word.WriteString("\n" + lastWord + "\n") }() // its own may still be unread
+		<-a.silent
+	}
+	select {
+	case <-a.built:
+		return true
+	default:
 		return false
 	}
 }
