@@ -44,6 +44,8 @@ class Running:
         self.attempt = attempt
         """The newest attempt whose `started` may be in the log; 0: no code ever ran."""
         self._sandbox: Sandbox | None = None
+        self._early: list[tuple[bytes, bool]] = []
+        """Kept for good: another sandbox may have to take the place of the first."""
         self._inputs: deque[tuple[bytes, bool]] = deque()
         self._input_bytes = 0
         self._feeding = False
@@ -81,10 +83,8 @@ class Running:
     def enter(self, sandbox: Sandbox, program: Program) -> Program:
         """Bind to `sandbox`; returns `program` with the input that came early put before the rest."""
         self._sandbox = sandbox
-        early = b"".join(data for data, _ in self._inputs)
-        ended = any(eof for _, eof in self._inputs)
-        self._inputs.clear()
-        self._input_bytes = 0
+        early = b"".join(data for data, _ in self._early)
+        ended = any(eof for _, eof in self._early)
         return replace(
             program, stdin=program.stdin + early, keep_stdin_open=program.keep_stdin_open and not ended
         )
@@ -119,17 +119,20 @@ class Running:
             log.warning("input_dropped", execution_id=self.execution_id, input_bytes=len(data))
             return
         self._input_bytes += len(data)
+        if self._sandbox is None:
+            self._early.append((data, sent.eof))
+            return
         self._inputs.append((data, sent.eof))
-        if self._sandbox is not None and not self._feeding:
+        if not self._feeding:
             self._feeding = True
-            self._begin(self._feed(self._sandbox))
+            self._begin(self._feed())
 
-    async def _feed(self, sandbox: Sandbox) -> None:
+    async def _feed(self) -> None:
         """Pass input on in order, as fast as the program takes it."""
         try:
-            while self._inputs:
+            while self._inputs and self._sandbox is not None:
                 data, eof = self._inputs.popleft()
-                await sandbox.send_input(data, eof=eof)
+                await self._sandbox.send_input(data, eof=eof)
                 self._input_bytes -= len(data)
         finally:
             self._feeding = False

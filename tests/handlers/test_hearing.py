@@ -113,6 +113,14 @@ async def test_input_that_waited_is_passed_on_in_order(registry):
     assert sandbox.taken == [b"%d\n" % number for number in range(50)]
 
 
+async def test_input_that_came_early_is_for_every_sandbox_that_is_tried(registry):
+    """The first one may break before anything ran."""
+    with registry.holding(JOB, 0) as running:
+        await registry.on_control(Control("1-0", SendInput(execution_id=JOB, data="early")))
+        for _ in range(2):
+            assert running.enter(Deaf(), Program(code="")).stdin == b"early"
+
+
 async def test_a_registry_is_concerned_with_what_it_holds_or_expects(registry):
     """And with nothing else; of two deliveries of one execution each hears."""
     assert not registry.concerns(JOB)
