@@ -71,6 +71,8 @@ class EmbeddedBroker:
             "appendonly": "yes",
             "appendfsync": "everysec",
             "save": "",
+            # Every execution has a log of its own, and a log's first block is made this large at once.
+            "stream-node-max-bytes": "1024",
         }
         return [self._binary, *(word for name, value in options.items() for word in (f"--{name}", value))]
 
