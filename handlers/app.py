@@ -107,7 +107,12 @@ def _build(settings: Settings, stores: Stores, registry: Registry) -> HandlerSer
 def _states(settings: Settings, store: StateStore) -> States | None:
     if not settings.state_persistence_enabled:
         return None
-    return States(store, settings.state_max_size_mb * MIB, on_error=settings.state_capture_on_error)
+    return States(
+        store,
+        settings.state_max_size_mb * MIB,
+        on_error=settings.state_capture_on_error,
+        own_sessions=settings.millrace_exec_state,
+    )
 
 
 def _archive(settings: Settings, states: StateStore) -> StateArchive:

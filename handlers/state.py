@@ -1,7 +1,7 @@
 """The variables of a session: given to a run before it starts, kept after it.
 
 For Python, and for sessions that are shared: an execution that is a session of its own, as every plain
-`POST /exec` is, begins with nothing and leaves nothing.
+`POST /exec` is, begins with nothing and leaves nothing, unless the operator wants it to.
 """
 
 from dataclasses import dataclass
@@ -29,6 +29,8 @@ class States:
     bytes_max: int
     on_error: bool = False
     """Keep the variables also of code that failed."""
+    own_sessions: bool = False
+    """Keep those also of an execution that is a session of its own, for whoever goes on with it."""
 
 
 class ExecutionState:
@@ -36,7 +38,7 @@ class ExecutionState:
 
     def __init__(self, command: RunCode, states: States | None) -> None:
         self._command = command
-        self._states = states if _has_state(command) else None
+        self._states = states if states and _has_state(command, states) else None
         self._before = NONE
         self._away = ""
 
@@ -48,6 +50,8 @@ class ExecutionState:
         """
         if self._states is None or self._command.session_id is None:
             return None
+        if not must_ask(self._command):  # nobody was there before
+            return StateOrder(None, self._states.bytes_max, self._states.on_error)
         try:
             found = await self._states.store.load(self._command.tenant, self._command.session_id)
         except Unavailable as away:
@@ -84,6 +88,7 @@ class ExecutionState:
         return StateInfo(saved=True, size_bytes=len(data), error=note or None)
 
 
-def _has_state(command: RunCode) -> bool:
+def _has_state(command: RunCode, states: States) -> bool:
     language = find_language(command.language)
-    return must_ask(command) and language is not None and language.code == "py"
+    is_kept = must_ask(command) or (states.own_sessions and command.session_id is not None)
+    return is_kept and language is not None and language.code == "py"

@@ -128,6 +128,11 @@ class Requests:
     millrace_sync_disconnect: Literal["cancel", "finish"] = setting(
         "cancel", "What becomes of an execution whose waiting client has gone."
     )
+    millrace_exec_state: bool = setting(
+        False,
+        "Let a plain `/exec` leave its Python variables too, for whoever goes on with its session_id. Every "
+        "run is then saved and archived as sessions are.",
+    )
     millrace_tool_wait_seconds_max: float = setting(
         600.0,
         "Seconds a program may wait for a tool without a result or a new call; then it is cancelled.",

@@ -86,6 +86,15 @@ async def test_an_execution_that_is_a_session_of_its_own_keeps_nothing(session, 
     assert await store.read(DEFAULT, SessionId("alone")) is None
 
 
+async def test_it_does_where_the_operator_wants_it(session, store, handler) -> None:
+    """Whoever goes on with it finds its variables; it itself begins with nothing."""
+    handler._states = States(store, handler._states.bytes_max, own_sessions=True)
+    _, first = await session(Remember("x", "kept"), id="own", session_id="own")
+    assert first.state.saved
+    assert (await session(Recall("x"), session_id="own", session_unlisted=True))[0] == "kept"
+    assert (await session(Recall("x"), id="other", session_id="other"))[0] == ""
+
+
 async def test_other_languages_keep_nothing(session, store) -> None:
     _, finished = await session(Remember("x", "1"), language="js")
     assert finished.state == StateInfo()

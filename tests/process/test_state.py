@@ -106,6 +106,17 @@ def test_exec_goes_on_with_the_session_it_is_given_and_remembers(start_pair: Sta
     assert native["stdout"] == "42\n"
 
 
+@pytest.mark.timeout(240)
+def test_a_plain_exec_leaves_its_variables_where_the_operator_wants_it(start_pair: StartPair) -> None:
+    """Its answer names the session to go on with."""
+    pair = start_pair(MILLRACE_EXEC_STATE="true")
+    json_type = {"content-type": "application/json"}
+    first = ask(pair, "/exec", {"lang": "py", "code": "x = [41]\nprint(1)"}, **json_type)
+    assert (first["stdout"], first["stderr"]) == ("1\n", "")
+    going_on = {"lang": "py", "code": "print(x[0] + 1)", "session_id": first["session_id"]}
+    assert ask(pair, "/exec", going_on, **json_type)["stdout"] == "42\n"
+
+
 def is_forgotten(pair: Pair) -> bool:
     try:
         ask(pair, f"/state/{SESSION}/info")
