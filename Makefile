@@ -29,7 +29,7 @@ test: setup ## run the tests that take parts of it, in minutes; ARGS="-k word" p
 e2e: setup ## run whole services as their users do: processes, pages, examples, real clients
 	@$(venv)/pytest -n $(WORKERS) --dist worksteal $(ARGS) tests/process tests/clients
 
-services: setup ## install the servers that some tests talk to: Redis, S3 (built once, some minutes)
+services: setup ## install the what some tests talk to: Redis, S3 (built once, some minutes), a browser
 	@$(venv)/python -m infra.setup.services
 
 sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one with SEED=7
@@ -50,10 +50,10 @@ cluster-down: setup ## stop it and take away all it brought
 	@$(venv)/python -m infra.cluster down
 
 test-images: setup ## carry out the steps of every Dockerfile on a root file system; root, some minutes
-	@$(venv)/pytest tests/images
+	@$(venv)/pytest $(ARGS) tests/images
 
 test-cluster: setup ## run the tests that need a Kubernetes, on the one that runs or one of their own
-	@$(venv)/python -m infra.cluster during $(venv)/pytest tests/cluster
+	@$(venv)/python -m infra.cluster during $(venv)/pytest $(ARGS) tests/cluster
 
 bench-cluster: setup ## measure pods on the cluster that `make cluster` starts; EXECUTIONS=200
 	@$(venv)/python -m infra.cluster during $(venv)/python -m tests.bench_cluster

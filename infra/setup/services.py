@@ -1,4 +1,4 @@
-"""What tests need beside what is in wheels: servers, a Go, npm with real clients and pages. For CI.
+"""What tests need beside what is in wheels: servers, a browser, a Go, npm with real clients and pages. For CI.
 
 Without them those tests are skipped on a laptop and fail in CI.
 """
@@ -14,8 +14,8 @@ from infra.setup.pages import fetch_pages
 from infra.setup.s3_server import s3_server
 from infra.system_packages import install
 
-_PACKAGES = ("redis-server",)
-"""The oldest Redis we support; the wheel's Valkey is the newest."""
+_PACKAGES = ("redis-server", "chromium")
+"""The oldest Redis we support (the wheel's Valkey is the newest), and a browser that looks at pages."""
 
 
 def main() -> int:

@@ -25,7 +25,7 @@ def browse(serve: Callable[..., Serve], bubblewrap: None, tmp_path: Path) -> Bro
     """Open a path of a service in a browser; return what the page has become, complaints of it first."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     if browser is None:
-        pytest.skip("no browser is installed: apt-get install chromium")
+        absent("no browser is installed: apt-get install chromium")
     try:
         fetch_pages(cache_folder(os.environ))
     except Misconfigured as error:
