@@ -1,6 +1,6 @@
-"""What tests need beside what is in wheels: servers, a browser, a Go, npm with real clients and pages. For CI.
+"""What tests need beside what is in wheels: servers, a browser, a Go, npm with real clients and pages.
 
-Without them those tests are skipped on a laptop and fail in CI.
+For CI. Without them those tests are skipped on a laptop and fail in CI.
 """
 
 import os
