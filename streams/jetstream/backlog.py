@@ -43,9 +43,13 @@ class Backlog:
         self.known: dict[int, Waiting] = {}
         self._link = link
         self._read_to = 0
+        self._seen = Frontier(0, 0, 0)
 
     async def look(self, frontier: Frontier) -> list[int]:
         """Forget what was handed out, read what is new; return the places of that."""
+        if frontier.place < self._seen.place:  # stream or consumer were made anew, and count from 1 again
+            self.known, self._read_to = {}, 0
+        self._seen = frontier
         self._read_to = max(self._read_to, frontier.place)
         for place in [place for place in self.known if place <= frontier.place]:
             del self.known[place]

@@ -7,21 +7,22 @@ What is here happens only where executions share a session.
 
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import msgspec
 
 from schemas.commands import CancelExecution, RunCode
 from schemas.ids import ExecutionId, SessionId, TenantId
-from schemas.wire import WireFault, decode_run_code, encode
+from schemas.wire import encode
 from streams.jetstream.control import read_mail
+from streams.jetstream.earlier import Earlier, on_subject, read_request
 from streams.jetstream.link import Link
 from streams.jetstream.records import Standing, nonce
-from streams.jetstream.requests import acknowledge, entry_of, place_of, publish
-from streams.jetstream.wire import ROLLUP, TTL, Conflict, Stored
+from streams.jetstream.requests import acknowledge, place_of, publish
+from streams.jetstream.wire import ROLLUP, TTL, Conflict
 from streams.jetstream.writing import look_closely
 from streams.protocol import Delivery
-from streams.turns import id_of_entry, line_of, must_ask
+from streams.turns import line_of, must_ask
 
 LOOK_MAX = 256
 """How many parked requests one process looks at in one go."""
@@ -50,6 +51,7 @@ class Turns:
 
     def __init__(self, link: Link) -> None:
         self._link = link
+        self._earlier = Earlier(link)
 
     async def is_mine(self, delivery: Delivery, command: RunCode) -> bool:
         """Join the line behind those that were published earlier; return whether the execution is first."""
@@ -57,7 +59,9 @@ class Turns:
         if subject is None or command.id is None or not must_ask(command):
             return True
         joining = {command.id: place_of(delivery.entry)}
-        async for name, place in self._earlier(delivery, command):
+        line_of_it = line_of(command)
+        assert line_of_it is not None, "it has a subject"
+        async for name, place in self._earlier.than(delivery.entry, line_of_it):
             joining.setdefault(name, place)
         line = await self._read(subject)
         changed = joining | line.places
@@ -117,8 +121,16 @@ class Turns:
                 await self.wake(execution_id)
             else:
                 lines.add(subject)
+                await self._keep(execution_id, standing)
         for subject in lines:
             await self._advance(subject)
+
+    async def _keep(self, execution_id: ExecutionId, standing: Standing) -> None:
+        """Write the record anew before it is past its retention, for what waits longer than that."""
+        age = datetime.now(UTC) - standing.renewed_at
+        if standing.record is not None and age.total_seconds() > self._link.policy.log_retention_s:
+            record = msgspec.structs.replace(standing.record, nonce=nonce())
+            await self._write_record(execution_id, record.encoded(), standing.fence)
 
     async def _wake(self, execution_id: ExecutionId) -> None:
         standing = await look_closely(self._link, execution_id)
@@ -162,27 +174,6 @@ class Turns:
         overdue = due is not None and due <= await self._link.now()
         return overdue or await self.is_cancelled(execution_id)
 
-    async def _earlier(self, delivery: Delivery, command: RunCode) -> AsyncIterator[tuple[ExecutionId, int]]:
-        """Yield executions of the session that were published before and are not acknowledged."""
-        own = place_of(delivery.entry)
-        subjects = self._link.subjects
-        for subject in (subjects.ready, subjects.requests):
-            async for message in self._requests(subject, own if subject == subjects.requests else None):
-                asked = _read_request(message)
-                entry = entry_of(message.time, message.seq, message.headers)
-                if asked is not None and line_of(asked) == line_of(command) and place_of(entry) < own:
-                    yield asked.id or id_of_entry(entry), place_of(entry)
-
-    async def _requests(self, subject: str, before: int | None = None) -> AsyncIterator[Stored]:
-        """Yield what is not acknowledged on a subject, oldest first, as far as it stands `before` a place."""
-        after = 0
-        while found := await self._link.read("REQUESTS", subject, after + 1, READ_MAX):
-            for message in found:
-                if before is not None and message.seq >= before:
-                    return
-                yield message
-            after = found[-1].seq
-
     async def _advance(self, subject: str) -> None:
         """Wake whoever is first, and send those out of the line before who will never end."""
         while True:
@@ -206,8 +197,8 @@ class Turns:
         if await self._link.holds("REQUESTS", place_of(entry) if entry else place):
             return True
         for subject in (self._link.subjects.ready, self._link.subjects.requests):
-            async for message in self._requests(subject):
-                asked = _read_request(message)
+            async for message in on_subject(self._link, subject):
+                asked = read_request(message)
                 if asked is not None and asked.id == execution_id:
                     return True
         return False
@@ -245,10 +236,3 @@ class Turns:
         assert standing.record is not None, "it was looked at"
         record = standing.record
         return self._link.subjects.line(TenantId(record.tenant), SessionId(record.session))
-
-
-def _read_request(message: Stored) -> RunCode | None:
-    try:
-        return decode_run_code(message.data)
-    except WireFault:
-        return None

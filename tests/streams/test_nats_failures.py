@@ -1,6 +1,8 @@
 """NATS away, back, slow to answer, half done or somebody else: accepted work goes on."""
 
 import asyncio
+import os
+import signal
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -300,3 +302,38 @@ async def test_nothing_is_told_to_a_server_that_does_not_speak_tls(own_nats: Nat
         async with asyncio.timeout(60):
             await transport.ping()
     await transport.close()
+
+
+async def test_a_server_that_hangs_is_away_and_everything_goes_on_when_it_wakes(
+    own_nats: NatsProcess,
+) -> None:
+    """The connection stays open all the while; nobody waits on it for ever, and what was sent counts once."""
+    own_nats.start()
+    world = NatsWorld(own_nats.config)
+    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    written, asleep = asyncio.Event(), asyncio.Event()
+
+    async def run(delivery: Delivery) -> None:
+        lease = await lease_of(handler, delivery)
+        await handler.append(lease, [started(lease)])
+        written.set()
+        await asleep.wait()
+        for number in range(20):
+            await handler.append(lease, [output(lease, str(number))])
+        await handler.finish(lease, [], finished(lease.execution_id))
+
+    async with consuming(handler, run):
+        reading = asyncio.create_task(whole_log(edge, JOB))
+        await submit(edge, command())
+        await written.wait()
+        os.kill(own_nats.pid, signal.SIGSTOP)
+        asleep.set()
+        try:
+            with pytest.raises(Unavailable):
+                await edge.ping()
+        finally:
+            os.kill(own_nats.pid, signal.SIGCONT)
+        async with asyncio.timeout(60):
+            assert [event.seq for event in await reading] == list(range(1, 24))
+    assert len(await world.results()) == 1
+    await world.close()
