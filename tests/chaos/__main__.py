@@ -9,6 +9,7 @@ the invariants are checked from the logs, and nothing may be left. Exit status 1
 import argparse
 import asyncio
 import contextlib
+import logging
 import os
 import random
 import secrets
@@ -141,6 +142,7 @@ def main() -> int:
     )
     options = parser.parse_args()
     configure_logs(level="ERROR", json=False)
+    logging.getLogger("nats").setLevel(logging.CRITICAL)  # it tells every lost connection with a traceback
     print(f"chaos: broker={options.broker} seconds={options.seconds:g} seed={options.seed}", flush=True)
     began = time.monotonic()
     status = asyncio.run(run(options))
