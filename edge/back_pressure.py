@@ -49,8 +49,7 @@ class BackPressure:
             self._admitted.clear()
 
     def _refusal(self, tenant: TenantId) -> Refusal | None:
-        depth, rate = self._queue.depth, self._queue.finished_per_s
-        rate = ASSUMED_PER_S if rate is None else rate
+        depth, rate = self._queue.depth, self._finished_per_s()
         waiting = depth.waiting + self._admitted.total()
         if waiting >= self._waiting_max:
             message = f"{waiting} executions wait already, the limit is {self._waiting_max}."
@@ -67,6 +66,13 @@ class BackPressure:
                 429, "rate_limited", message, after_s, field="tenant", limit=self._tenant_waiting_max
             )
         return None
+
+    def _finished_per_s(self) -> float:
+        """Return how fast work is done. Where nothing was in a while, one may have been the moment after."""
+        measured = self._queue.finished_per_s
+        if measured is None:
+            return ASSUMED_PER_S
+        return measured or 1 / self._queue.looked_over_s
 
 
 def _until_room(waiting: int, most: int, per_s: float) -> float:

@@ -10,6 +10,7 @@ from streams.protocol import Publisher
 
 RATE_OVER_S = 30.0
 """How far back the rate of finishing is measured: enough for a few executions, and still true."""
+RATE_OVER_S_MIN = 2.0
 LOOKS_MAX = 64
 
 
@@ -52,10 +53,14 @@ class Queue:
     @property
     def finished_per_s(self) -> float | None:
         """How many executions are finished in a second; None if that was not looked at for long enough."""
-        if len(self._looks) < 2:
+        if self.looked_over_s < RATE_OVER_S_MIN:
             return None
-        (began, before), (ended, after) = self._looks[0], self._looks[-1]
-        return (after - before) / (ended - began) if ended > began else None
+        return (self._looks[-1][1] - self._looks[0][1]) / self.looked_over_s
+
+    @property
+    def looked_over_s(self) -> float:
+        """Over how long it is known what was finished."""
+        return self._looks[-1][0] - self._looks[0][0] if self._looks else 0.0
 
     async def _look(self) -> None:
         self.depth = await self._publisher.depth()

@@ -170,6 +170,18 @@ async def test_when_to_come_back_follows_from_depth_and_rate(
     assert refusal.headers["retry-after"] == str(round(after_s))
 
 
+async def test_a_moment_in_which_nothing_finished_is_no_rate(broker: Broker, pressure: Any) -> None:
+    """Looked at for too short, one in a second is assumed; later, one in all the time that was looked at."""
+    some = pressure(waiting_max=10)
+    broker.holds(10, finished=5)
+    assert (await refused(some)).body.retry_after_seconds == 1
+    broker.now += 0.1
+    broker.holds(15, finished=5)
+    assert (await refused(some)).body.retry_after_seconds == 6
+    broker.now += 4.9
+    assert (await refused(some)).body.retry_after_seconds == 30
+
+
 async def test_a_tenants_share_of_the_rate_counts(broker: Broker, pressure: Any) -> None:
     """Five tenants wait: each gets a fifth of ten in a second."""
     some = pressure(waiting_max=1000, tenant_waiting_max=50)
