@@ -41,27 +41,54 @@ class PoolConfig:
     """How a child is had from its zygote, such as in a control group of its own."""
     retry_s: float = 0.5
     """Pause after a failure before the next attempt."""
+    heavy_retry_s: float = 30.0
+    """The same before another heavy zygote is started, which takes seconds of CPU."""
 
 
 class ZygotePool:
     """Where warm children come from."""
 
     def __init__(self, config: PoolConfig) -> None:
-        self._nurseries = {flavour: _Nursery(config, flavour) for flavour in config.ready}
+        self._config = config
+        self._nurseries: dict[Flavour, _Nursery] = {"plain": _Nursery(config, "plain")}
+        self._bringing: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         """Start the zygotes, and wait until each has one child ready.
 
-        A heavy zygote without any of its modules is given up: it would be a second plain one.
-        Raises `SandboxFailed` or `SandboxUnavailable`; nothing is left behind then.
+        A busy host may have no time for the heavy one now; then it comes later, and till then there is the
+        plain one. Raises `SandboxFailed` or `SandboxUnavailable`; nothing is left behind then.
         """
         try:
-            await asyncio.gather(*(nursery.start() for nursery in self._nurseries.values()))
+            await self._nurseries["plain"].start()
+            if "heavy" in self._config.ready and not await self._bring_heavy():
+                self._bringing = asyncio.get_running_loop().create_task(self._keep_bringing())
         except BaseException:
             await self.close()
             raise
-        if "heavy" in self._nurseries and not self._nurseries["heavy"].modules:
-            await self._nurseries.pop("heavy").close()
+
+    async def _bring_heavy(self) -> bool:
+        """Say whether there is a heavy zygote now, or none to be had: without its modules it is plain."""
+        nursery = _Nursery(self._config, "heavy")
+        try:
+            await nursery.start()
+        except (SandboxFailed, SandboxUnavailable, OSError):
+            await nursery.close()
+            return False
+        except BaseException:
+            await nursery.close()
+            raise
+        if nursery.modules:
+            self._nurseries["heavy"] = nursery
+        else:
+            await nursery.close()
+        return True
+
+    async def _keep_bringing(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.heavy_retry_s)
+            if await self._bring_heavy():
+                return
 
     @property
     def warm_modules(self) -> Sequence[str]:
@@ -83,6 +110,9 @@ class ZygotePool:
 
     async def close(self) -> None:
         """End all children and zygotes. Safe to call twice."""
+        if self._bringing:
+            self._bringing.cancel()
+            await asyncio.wait([self._bringing])
         await asyncio.gather(*(nursery.close() for nursery in self._nurseries.values()))
 
 

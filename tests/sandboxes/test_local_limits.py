@@ -20,6 +20,10 @@ ENDLESS_BUILD = """
 #endif
 """
 """Twice as long at each level, in little memory."""
+ENDLESS_TEXT = (
+    "#define X(a) a a a a a a a a a a\n"
+    'int main() { const char *s = "" X(X(X(X(X(X(X("aaaaaaaaaaaaaaaa"))))))); return *s; }'
+)
 MARK = "millrace-test-grandchild"
 
 
@@ -175,6 +179,20 @@ async def test_a_build_has_the_time_limit_too(local: Body) -> None:
     result = await local.run(ENDLESS_BUILD, language="c", timeout_s=0.5)
     assert (result.exit.stage, result.exit.outcome) == ("build", "timed_out")
     assert "The build was stopped" in result.exit.message
+
+
+async def test_a_build_has_the_memory_limit_too(local: Body) -> None:
+    result = await local.run(ENDLESS_TEXT, language="c")
+    assert (result.exit.stage, result.exit.outcome) == ("build", "out_of_memory")
+    assert "The build needed more than the memory limit" in result.exit.message
+
+
+async def test_a_build_has_the_output_limit_too(local: Body) -> None:
+    warnings = "\n".join(f"#warning {'w' * 100}" for _ in range(300))
+    code = f'{warnings}\n#include <stdio.h>\nint main() {{ puts("ran"); }}'
+    result = await local.run(code, language="c", output_bytes_max=10_000)
+    assert (result.exit.outcome, len(result.stderr), result.stdout) == ("exited", 10_000, b"")
+    assert "Output beyond 9.766 KiB was dropped" in result.exit.message
 
 
 async def test_what_was_built_is_no_produced_file(local: Body) -> None:

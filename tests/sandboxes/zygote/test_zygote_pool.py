@@ -5,7 +5,7 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import psutil
@@ -14,6 +14,7 @@ import pytest
 from sandboxes.local.zygote import Zygote
 from sandboxes.local.zygote_child import Child
 from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
+from sandboxes.local.zygote_wall import ZygoteConfig
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 
 from .conftest import pool_config, run_command, run_in, started
@@ -313,5 +314,29 @@ async def test_a_module_of_the_heavy_flavour_is_there_already() -> None:
             child = await pool.take(flavour)
             assert (await run_in(child, code)).stdout == warm
             await child.close()
+    finally:
+        await pool.close()
+
+
+async def test_a_heavy_zygote_that_does_not_come_to_stand_comes_later(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Till then the plain one serves; nobody has to do without warm Python for it."""
+    start, failed = Zygote.start, []
+
+    async def failing_once(config: ZygoteConfig, modules: Sequence[str]) -> Zygote:
+        if modules and not failed:
+            failed.append(modules)
+            raise SandboxFailed("no time")
+        return await start(config, modules)
+
+    monkeypatch.setattr(Zygote, "start", failing_once)
+    pool = await started(
+        pool_config(ready={"plain": 1, "heavy": 1}, modules=("colorsys",), heavy_retry_s=0.01)
+    )
+    try:
+        assert failed
+        await (await pool.take("heavy")).close()
+        await until(lambda: pool.warm_modules == ["colorsys"])
     finally:
         await pool.close()
