@@ -32,9 +32,6 @@ class Earlier:
     async def than(self, entry: str, line: Line) -> AsyncIterator[tuple[ExecutionId, int]]:
         """Yield members of `line` that were published before an entry, and their places."""
         own = place_of(entry)
-        async for message in on_subject(self._link, self._link.subjects.ready):
-            if (member := _member(message)) and member[0] == line and member[2] < own:
-                yield member[1:]
         async with self._reading:
             await self._read_on(own, int(entry.partition("-")[0]))
         for seq, (its_line, name, place) in list(self._members.items()):
@@ -44,6 +41,10 @@ class Earlier:
                 yield name, place
             else:
                 self._members.pop(seq, None)
+        # Last, for what is made ready meanwhile is there before it is gone from where it stood.
+        async for message in on_subject(self._link, self._link.subjects.ready):
+            if (member := _member(message)) and member[0] == line and member[2] < own:
+                yield member[1:]
 
     async def _read_on(self, own: int, own_ms: int) -> None:
         if own <= self._read_to and own_ms > self._read_ms:
