@@ -112,6 +112,11 @@ async def reaching(config: RedisConfig, within_s: float | None = None) -> AsyncI
                 yield
     except AWAY as error:
         raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
+    except RuntimeError as error:
+        if "handler is closed" not in str(error):
+            raise
+        # what uvloop says of a connection that the server closed while a command was on its way into it
+        raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
 
 
 @contextlib.asynccontextmanager
