@@ -53,6 +53,8 @@ async def _live(
     afterwards = servers.afterwards
     load = Load(dice, crew.urls, afterwards.publish)
     async with crew.dying():
+        async with asyncio.timeout(SETTLE_S):
+            await crew.first_up()
         loading = asyncio.create_task(load.for_ever())
         trouble = asyncio.create_task(_trouble(servers, dice))
         await asyncio.wait([loading, trouble], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)

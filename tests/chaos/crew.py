@@ -115,6 +115,8 @@ class Member:
         self._doomed = dice.sample(points, len(points))
         self.process: Child | None = None
         self.port = free_port()
+        self.lives = 0
+        """How many of its processes have come so far as to work."""
 
     async def live_for_ever(self) -> None:
         """Live and die until cancelled; then the process that lives is left alone."""
@@ -192,6 +194,7 @@ class Member:
                 self._crew.complaints.append(f"{self.role} was not up within {UP_S:g} s")
                 return
             await asyncio.sleep(0.1)
+        self.lives += file.exists()
 
     def _sleeps(self) -> bool:
         assert self.process is not None
@@ -277,6 +280,11 @@ class Crew:
                 life.cancel()
             await asyncio.wait(lives)
             await self._revive()
+
+    async def first_up(self) -> None:
+        """Wait until somebody of each role has worked: on a busy machine the first ones take their time."""
+        while not all(any(member.lives for member in role) for role in (self.handlers, self.edges)):
+            await asyncio.sleep(0.1)
 
     async def _revive(self) -> None:
         """Put a process without a doom into every place."""

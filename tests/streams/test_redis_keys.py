@@ -2,15 +2,17 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from schemas.commands import ResolveToolCalls, ToolResult
-from schemas.ids import CallId, ExecutionId
+from schemas.commands import CancelExecution, ResolveToolCalls, ToolResult
+from schemas.ids import CallId, ExecutionId, SessionId
 from streams.protocol import DeliveryPolicy
 from streams.redis import requests
 from streams.redis.scripts import SWEEP
+from tests.conftest import StartBroker
 from tests.streams.conftest import RedisWorld
 from tests.streams.helpers import (
     command,
@@ -126,3 +128,18 @@ async def test_large_results_of_tools_do_not_pile_up(redis_world: RedisWorld) ->
             await asyncio.sleep(0.3)
     assert await redis_world.client.xlen(control) <= 2
     assert not [key async for key in redis_world.client.scan_iter(match=f"*{JOB}*mail*")]
+
+
+async def test_every_key_is_below_the_prefix(start_broker: StartBroker) -> None:
+    """REDIS_KEY_PREFIX, for a server shared with others: sessions among them."""
+    world = RedisWorld(replace(start_broker().config, prefix="theirs:"))
+    edge, handler = await world.transport(), await world.transport()
+    await edge.send(CancelExecution(execution_id=JOB))
+    async with consuming(handler, lambda delivery: run_to_the_end(handler, delivery)):
+        await submit_and_follow(edge, "one")
+        await submit(edge, command("two", session_id=SessionId("s" * 21)))
+        await whole_log(edge, "two")
+        keys = [key.decode() async for key in world.client.scan_iter()]
+    assert len(keys) > 3
+    assert [key for key in keys if not key.lstrip("{").startswith("theirs:millrace:")] == []
+    await world.close()
