@@ -1,5 +1,6 @@
 """The images' files as they are written; `make test-images` carries out their steps."""
 
+import json
 import re
 import subprocess
 from pathlib import Path
@@ -70,3 +71,10 @@ def test_a_name_that_is_none_builds_nothing() -> None:
     done = dry_run("py", "cobol")
     assert (done.returncode, done.stdout) == (2, "")
     assert "there is no image cobol" in done.stderr
+
+
+def test_typescript_is_the_same_in_pods_and_in_local_sandboxes() -> None:
+    """Its pins are in one place; the image's line repeats one."""
+    pinned = json.loads((ROOT / "infra/typescript/package.json").read_text("utf-8"))["dependencies"]
+    text = (DOCKER / "languages/node.Dockerfile").read_text("utf-8")
+    assert f" typescript@{pinned['typescript']} " in text
