@@ -88,6 +88,8 @@ def test_of_several_keys_the_kid_chooses(users: Users) -> None:
 
 
 NOW = int(time.time())
+"""When this file was read; a run of all tests may reach it much later."""
+A_DAY = 86_400
 
 
 @pytest.mark.parametrize(
@@ -104,10 +106,10 @@ NOW = int(time.time())
         {"tenant_id": ["x"]},
         {"exp": None},
         {"iat": None},
-        {"exp": NOW - 60},
-        {"nbf": NOW + 600},
-        {"iat": NOW + 600, "exp": NOW + 700},
-        {"exp": NOW + 3600},
+        {"exp": NOW - A_DAY},
+        {"nbf": NOW + A_DAY},
+        {"iat": NOW + A_DAY, "exp": NOW + A_DAY + 100},
+        {"exp": NOW + A_DAY},
         {"key": "a secret of some length for the symmetric", "algorithm": "HS256"},
         {"key": "", "algorithm": "none"},
         {"key": RSA, "algorithm": "RS256"},
@@ -129,7 +131,13 @@ def test_the_public_key_is_no_secret_to_sign_with(users: Users) -> None:
     def part(data: Any) -> bytes:
         return base64.urlsafe_b64encode(json.dumps(data).encode()).rstrip(b"=")
 
-    claims = {"iss": "librechat", "aud": "codeapi", "sub": "u", "iat": NOW, "exp": NOW + 300}
+    claims = {
+        "iss": "librechat",
+        "aud": "codeapi",
+        "sub": "u",
+        "iat": int(time.time()),
+        "exp": int(time.time()) + 300,
+    }
     signed = part({"alg": "HS256", "typ": "JWT"}) + b"." + part(claims)
     mac = hmac.new(pem(ED), signed, hashlib.sha256).digest()
     assert not users(pem(ED)).tenant_of(signed + b"." + base64.urlsafe_b64encode(mac).rstrip(b"="))

@@ -195,7 +195,8 @@ class NatsWorld:
         if self._client is not None:
             with suppress(nats.errors.Error, OSError):  # the server may be gone
                 await self.flush()
-            with suppress(nats.errors.Error, OSError):
+            # TypeError: what asyncio of Python 3.12 and 3.13.0 makes of writing to a connection that is gone.
+            with suppress(nats.errors.Error, OSError, TypeError):
                 await self._client.close()
 
 
