@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
 
 import psutil
 import pytest
@@ -16,6 +15,7 @@ from sandboxes.local.zygote_child import Child
 from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
 from sandboxes.local.zygote_wall import ZygoteConfig
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
+from tests.sandboxes.test_local_leftovers import mounts
 
 from .conftest import pool_config, run_command, run_in, started
 
@@ -96,7 +96,7 @@ async def test_many_runs_leave_nothing(pool: ZygotePool) -> None:
         return (
             len(ours()),
             psutil.Process().num_fds(),
-            len(Path("/proc/mounts").read_text().splitlines()),
+            mounts(),
         )
 
     await runs(5)
