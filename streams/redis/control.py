@@ -11,7 +11,7 @@ from schemas.wire import WireFault, decode_control
 from streams.concerns import Concerns
 from streams.delivery import DeadLetter, hear
 from streams.protocol import Control, OnControl
-from streams.redis.link import Backoff, Link, body_of
+from streams.redis.link import Link, body_of
 from streams.redis.mail import deposit, wake_cancelled
 from streams.redis.scripts import BURY_ONCE
 
@@ -33,7 +33,7 @@ class ControlReader:
 
     async def run(self) -> None:
         """Read for ever, whatever the broker does."""
-        backoff = Backoff(self._link.config)
+        backoff = self._link.backoff()
         last: bytes | None = None
         while True:
             try:

@@ -17,7 +17,7 @@ from schemas.ids import ExecutionId
 from streams.delivery import FINISHED, logged
 from streams.log_errors import LogGone
 from streams.protocol import LoggedEvent
-from streams.redis.link import Backoff, Link, body_of
+from streams.redis.link import Link, body_of
 from streams.redis.scripts import WATCH
 
 BUFFERED_EVENTS_MAX = 256
@@ -44,7 +44,7 @@ class Follower:
         self._watched = False
         self._behind = True
         self._news = asyncio.Event()
-        self._backoff = Backoff(link.config)
+        self._backoff = link.backoff()
 
     def admitted(self, events: Sequence[LoggedEvent]) -> None:
         """Note that `submit` told the broker who follows; `events` are all there is, if not empty."""
@@ -164,7 +164,7 @@ class Inbox:
                 await self._link.call("DEL", self.key)
 
     async def _read(self) -> None:
-        last, backoff = b"0", Backoff(self._link.config)
+        last, backoff = b"0", self._link.backoff()
         while True:
             try:
                 last = await self._take(last)

@@ -1,7 +1,6 @@
 """What both sides of the Redis transport stand on: the client, the names, and how long to keep trying."""
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -11,7 +10,7 @@ from redis import exceptions as redis_errors
 from infra.errors import Unavailable
 from infra.redis import AWAY, RedisConfig, build_redis, reaching
 from schemas.ids import ExecutionId
-from streams.delivery import log
+from streams.backoff import Backoff
 from streams.protocol import DeliveryPolicy
 from streams.redis.scripts import Argument, Script
 from streams.topology import DATA, Topology
@@ -102,6 +101,10 @@ class Link:
         """Repeat `operation` while the broker is away or fails over. Raises `Unavailable` at last."""
         return await self._repeat(operation, PUBLISH_S)
 
+    def backoff(self) -> Backoff:
+        """Return fresh pauses for one thing that is tried again and again."""
+        return Backoff(self.config.where())
+
     async def persist(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Repeat `operation` while the broker is away, until a lease taken now has run out.
 
@@ -112,7 +115,7 @@ class Link:
     async def _repeat(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
         clock = asyncio.get_running_loop().time
         give_up_at = clock() + within_s
-        backoff = Backoff(self.config)
+        backoff = self.backoff()
         while True:
             try:
                 async with asyncio.timeout_at(give_up_at):
@@ -121,29 +124,6 @@ class Link:
                 if clock() >= give_up_at:
                     raise Unavailable(f"Redis at {self.config.where()} is away for too long") from error
                 await backoff.pause(error)
-
-
-class Backoff:
-    """Capped and jittered pauses while the broker is away; said once in the log, and when it is back."""
-
-    def __init__(self, config: RedisConfig, cap_s: float = 0.5) -> None:
-        self._config = config
-        self._cap_s = cap_s
-        self._failures = 0
-
-    async def pause(self, error: BaseException) -> None:
-        """Wait before the next try."""
-        if self._failures == 0:
-            log.warning("broker_away", broker=self._config.where(), error=str(error))
-        self._failures += 1
-        await asyncio.sleep(random.uniform(0.2, 1.0) * min(self._cap_s, 0.05 * 2**self._failures))  # noqa: S311
-
-    def reset(self) -> bool:
-        """Note a success; return whether the broker had been away."""
-        was_away, self._failures = self._failures > 0, 0
-        if was_away:
-            log.info("broker_is_back", broker=self._config.where())
-        return was_away
 
 
 def is_missing_group(error: BaseException) -> bool:

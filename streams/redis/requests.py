@@ -10,7 +10,7 @@ from redis.exceptions import RedisError, ResponseError
 
 from streams.delivery import DeadLetter, Intake
 from streams.protocol import Delivery
-from streams.redis.link import Backoff, Link, body_of, is_missing_group
+from streams.redis.link import Link, body_of, is_missing_group
 from streams.redis.scripts import RECLAIM, RETIRE, SWEEP, TAKE, Argument
 from streams.topology import HANDLERS_GROUP
 from streams.turns import place_of
@@ -58,7 +58,7 @@ class RequestsReader:
         self._newest = "0-0"
         self._unhanded: list[tuple[str, Fields]] = []
         """What was taken and never handed out, because we drain."""
-        self._backoff = Backoff(link.config)
+        self._backoff = link.backoff()
         self.succeeds = False
         """Whether the last look succeeded."""
 

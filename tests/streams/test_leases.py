@@ -30,6 +30,8 @@ from tests.streams.helpers import (
 )
 
 JOB = ExecutionId("job-1")
+PATIENT = replace(POLICY, lease_s=600.0)
+"""For handlers that do not renew: nothing of theirs runs out, however busy the machine is."""
 
 
 async def test_no_more_entries_are_taken_than_there_are_slots(world: World) -> None:
@@ -49,7 +51,7 @@ async def test_no_more_entries_are_taken_than_there_are_slots(world: World) -> N
 
 async def test_every_entry_runs_though_there_are_fewer_slots(world: World) -> None:
     """A slot that becomes free takes the next entry, and at no time do more run than there are slots."""
-    edge, handler = await world.transport(), await world.transport()
+    edge, handler = await world.transport(), await world.transport(PATIENT)
     running, most = 0, 0
     three_at_once = asyncio.Barrier(3)
 
@@ -154,8 +156,7 @@ async def test_renewing_keeps_entry_and_lease_for_longer_than_one_lease(world: W
 async def test_an_execution_given_back_is_handed_out_at_once_and_counts_no_attempt(world: World) -> None:
     """Release is for a handler that stops before it could start."""
     edge = await world.transport()
-    patient = replace(POLICY, lease_s=600.0)
-    first, second = await world.transport(patient), await world.transport(patient)
+    first, second = await world.transport(PATIENT), await world.transport(PATIENT)
     await submit(edge, command())
     async with taking(first, 1) as deliveries:
         lease = await lease_of(first, await deliveries.get())
