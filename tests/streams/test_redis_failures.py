@@ -57,7 +57,6 @@ async def test_work_goes_on_when_the_broker_comes_back(
     start_broker: StartBroker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Killed in the middle: the reader resumes, the writer repeats, the consumer takes new work."""
-    monkeypatch.setattr(link, "PUBLISH_S", 0.5)
     broker = start_broker()
     world = RedisWorld(broker.config)
     policy = DeliveryPolicy(lease_s=15.0)
@@ -80,6 +79,7 @@ async def test_work_goes_on_when_the_broker_comes_back(
         await written.wait()
         broker.kill()
         back.set()
+        monkeypatch.setattr(link, "PUBLISH_S", 0.5)
         with pytest.raises(Unavailable):
             await submit(edge, command("job-2"))
         await asyncio.to_thread(broker.start)
