@@ -21,13 +21,21 @@ LOOKS_PER_SEARCH = 10
 
 
 class MemoryWatch:
-    """What all processes and files hold together, looked at now and then. `places`: the tmpfs they have."""
+    """What all processes and files hold together, looked at now and then. `places`: the tmpfs they have.
 
-    def __init__(self, places: "Callable[[], Sequence[os.statvfs_result]]") -> None:
+    `on_over` is called before anything is killed, so that whoever sees the deaths can know why.
+    """
+
+    def __init__(
+        self,
+        places: "Callable[[], Sequence[os.statvfs_result]]",
+        on_over: "Callable[[], None]" = lambda: None,
+    ) -> None:
         self.bytes_max = 0
         self.peak = 0
         self.is_over = False
         self._places = places
+        self._on_over = on_over
         self._looks = 0
         self._unnamed = 0
 
@@ -43,6 +51,7 @@ class MemoryWatch:
         self.peak = max(self.peak, held)
         if held > self.bytes_max:
             self.is_over = True
+            self._on_over()
             kill_all()
 
 

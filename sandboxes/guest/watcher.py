@@ -51,13 +51,13 @@ def _serve(leash: socket.socket, folders: Sequence[str]) -> None:
     if not order:
         os._exit(0)
     fds = [os.open(_FIRST_CHILD + folder, os.O_RDONLY | os.O_DIRECTORY) for folder in folders]
-    memory = MemoryWatch(lambda: [os.fstatvfs(fd) for fd in fds])
+    memory = MemoryWatch(lambda: [os.fstatvfs(fd) for fd in fds], lambda: _tell(leash, memory))
     (memory.bytes_max,) = ORDER.unpack(order)
     _tell(leash, memory)
     told = _TOLD_FROM
     while not poll.poll(LOOK_MS):
         memory.look()
-        if memory.is_over or memory.peak > told:
+        if memory.peak > told:
             _tell(leash, memory)
             told = memory.peak + memory.peak // 8
     os._exit(0)
