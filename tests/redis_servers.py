@@ -174,10 +174,11 @@ class Arrangement:
             *ports,
             *tls,
             *("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "no"),
-            # An impatient arrangement is one of failovers: a primary that is alone takes no writes then.
+            # Behind impatient sentinels a primary that is alone takes no writes. In a cluster each has one
+            # replica, which could not go on when it takes over.
             *(
                 "--min-replicas-to-write",
-                str(int(self.silence_ms < PATIENT_MS and self.mode != "standalone")),
+                str(int(self.silence_ms < PATIENT_MS and self.mode == "sentinel")),
             ),
             *("--min-replicas-max-lag", "2"),
             *("--requirepass", PASSWORD, "--masterauth", PASSWORD, "--repl-diskless-sync-delay", "0"),

@@ -127,7 +127,8 @@ async def test_large_results_of_tools_do_not_pile_up(redis_world: RedisWorld) ->
             assert (await next_about(heard, JOB)).command.results == results
             await asyncio.sleep(0.3)
     assert await redis_world.client.xlen(control) <= 2
-    assert not [key async for key in redis_world.client.scan_iter(match=f"*{JOB}*mail*")]
+    mails = f"*{redis_world.config.prefix}*{JOB}*mail*"
+    assert not [key async for key in redis_world.client.scan_iter(match=mails)]
 
 
 async def test_every_key_is_below_the_prefix(start_broker: StartBroker) -> None:
