@@ -7,8 +7,8 @@ from typing import Any, cast
 import pytest
 from redis import exceptions as redis_errors
 
-from infra.redis import RedisConfig
 from schemas.ids import ExecutionId
+from streams.backoff import Backoff
 from streams.protocol import LoggedEvent
 from streams.redis import following as following_module
 from streams.redis.following import Follower, Inbox
@@ -23,12 +23,13 @@ class SlowBroker:
     """As much of a link as a follower uses; every answer waits until the test gives it."""
 
     block_s = 2.0
-
-    config = RedisConfig()
     topology = Topology()
 
     def __init__(self) -> None:
         self._asked: asyncio.Queue[asyncio.Future[Any]] = asyncio.Queue()
+
+    def backoff(self) -> Backoff:
+        return Backoff("a slow broker")
 
     def keys_of(self, execution_id: ExecutionId) -> list[str]:
         return [self.topology.record(execution_id)]
