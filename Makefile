@@ -53,7 +53,7 @@ test-images: setup ## carry out the steps of every Dockerfile on a root file sys
 	@$(venv)/pytest $(ARGS) tests/images
 
 test-cluster: setup ## run the tests that need a Kubernetes, on the one that runs or one of their own
-	@$(venv)/python -m infra.cluster during $(venv)/pytest $(ARGS) tests/cluster
+	@$(venv)/python -m infra.cluster during --later $(venv)/pytest $(ARGS) tests/cluster
 
 bench-cluster: setup ## measure pods on the cluster that `make cluster` starts; EXECUTIONS=200
 	@$(venv)/python -m infra.cluster during $(venv)/python -m tests.bench_cluster

@@ -8,7 +8,7 @@ from typing import TypeVar
 from infra.errors import Unavailable
 from infra.stores.presence import Presence
 from schemas.http import DependencyHealth
-from schemas.presence import HandlerPresence
+from schemas.presence import HandlerPresence, PoolPresence
 from streams.depth import QueueDepth
 from streams.protocol import Publisher
 
@@ -31,6 +31,10 @@ class Dependencies:
         """Look for handlers where they make themselves known."""
         presence, handlers = await self._look(self._presence.handlers())
         return presence, handlers or []
+
+    async def pools(self) -> list[PoolPresence]:
+        """Return the processes that keep pods ready, where sandboxes are pods."""
+        return (await self._look(self._presence.pools()))[1] or []
 
     async def depth(self) -> QueueDepth | None:
         """Return how much waits, if the broker answers."""

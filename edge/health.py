@@ -9,7 +9,7 @@ from edge.dependencies import Dependencies
 from edge.refusals import try_later
 from edge.responses import json_response
 from schemas.http import DependencyHealth, DetailedHealthView, Health, HealthView, QueueView
-from schemas.presence import HandlerPresence
+from schemas.presence import HandlerPresence, PoolPresence
 
 
 class HealthRoutes:
@@ -33,22 +33,26 @@ class HealthRoutes:
         return json_response(HealthView(status="ok"))
 
     async def detailed(self, _request: Request) -> Response:
-        """GET /health/detailed: each dependency, the queue and the handlers; 503 if the broker is away."""
-        broker, depth, (presence, handlers) = await asyncio.gather(
-            self._dependencies.broker(), self._dependencies.depth(), self._dependencies.handlers()
+        """GET /health/detailed: each dependency, the queue, handlers and pools; 503 if the broker is away."""
+        broker, depth, (presence, handlers), pools = await asyncio.gather(
+            self._dependencies.broker(),
+            self._dependencies.depth(),
+            self._dependencies.handlers(),
+            self._dependencies.pools(),
         )
         queue = QueueView(waiting=depth.waiting, pending=depth.pending) if depth else None
-        status = _overall(broker, handlers)
+        status = _overall(broker, handlers, pools)
         view = DetailedHealthView(
             status=status,
             dependencies={"broker": broker, "presence": presence},
             queue=queue,
             handlers=handlers,
+            pools=pools,
         )
         return json_response(view, 503 if status == "unavailable" else 200)
 
 
-def _overall(broker: DependencyHealth, handlers: list[HandlerPresence]) -> Health:
+def _overall(broker: DependencyHealth, handlers: list[HandlerPresence], pools: list[PoolPresence]) -> Health:
     if broker.status != "ok":
         return "unavailable"
-    return "ok" if handlers else "degraded"
+    return "ok" if handlers and not any(pool.notes for pool in pools) else "degraded"

@@ -9,7 +9,7 @@ from schemas.commands import ToolResult
 from schemas.events import Outcome, OutputCount, Stage, StateInfo, Usage
 from schemas.files import FileNotKept, FileRef
 from schemas.ids import ExecutionId, SessionId
-from schemas.presence import HandlerPresence
+from schemas.presence import HandlerPresence, PoolPresence
 
 ExecutionStatus = Literal["queued", "running", "finished"]
 
@@ -153,3 +153,4 @@ class DetailedHealthView(msgspec.Struct, frozen=True, kw_only=True):
     dependencies: dict[str, DependencyHealth]
     queue: QueueView | None
     handlers: list[HandlerPresence]
+    pools: list[PoolPresence] = []

@@ -1,4 +1,4 @@
-"""What a live handler says of itself, now and then, so that front doors can tell what runs here."""
+"""What a live handler or pool says of itself, now and then, so that front doors can tell what runs here."""
 
 from datetime import datetime
 
@@ -27,4 +27,14 @@ class HandlerPresence(msgspec.Struct, frozen=True, kw_only=True):
     slots: int
     running: int
     languages: list[LanguagePresence]
+    notes: list[str] = []
+
+
+class PoolPresence(msgspec.Struct, frozen=True, kw_only=True):
+    """One process that keeps pods ready; its notes say what keeps it from that, if anything does."""
+
+    id: str
+    started_at: datetime
+    seen_at: datetime
+    leads: bool
     notes: list[str] = []

@@ -11,8 +11,11 @@ objects, watches, RBAC, admission and Helm work there, pods stay pending. `down`
     control_plane  etcd to scheduler
     node           containerd, kubelet, kube-proxy
     machine        bridge, cgroups and mounts, and their removal
+    leftovers      what of it all is there
     images         archives of images, packed from files
     lifecycle      the order in which it all comes and goes
+    keeper         a cluster for one command, gone with it however it ends
+    descendants    what that command left running
 
 For tests only: etcd does not sync to disk, and asks nobody on this machine for a password.
 """

@@ -1,12 +1,10 @@
 """`python -m infra.cluster`: see the package."""
 
 import argparse
-import os
-import subprocess
 import sys
 from pathlib import Path
 
-from infra.cluster import build, lifecycle
+from infra.cluster import build, keeper, lifecycle
 from infra.cluster.home import home
 from infra.cluster.node import load_images
 from infra.errors import Misconfigured
@@ -21,8 +19,13 @@ def main() -> int:
         starting = verbs.add_parser(verb, help=says)
         starting.add_argument("--api", action="store_true", help="the API alone, for any user")
         if verb == "during":
+            starting.add_argument("--later", action="store_true", help="COMMAND starts it when it needs it")
             starting.add_argument("command", nargs=argparse.REMAINDER)
     verbs.add_parser("load", help="import archives of images").add_argument("archives", nargs="+", type=Path)
+    keeping = verbs.add_parser("keep", help="what `during` starts; not for people")
+    keeping.add_argument("lifeline", type=int)
+    keeping.add_argument("tier")
+    keeping.add_argument("command", nargs=argparse.REMAINDER)
     verbs.add_parser("down", help="stop and remove everything")
     try:
         return _do(parser.parse_args())
@@ -38,7 +41,9 @@ def _do(asked: argparse.Namespace) -> int:
         case "up":
             _up(api=asked.api)
         case "during":
-            return _during(asked.command, api=asked.api)
+            return keeper.run_during(asked.command, "later" if asked.later else _tier(api=asked.api))
+        case "keep":
+            return keeper.keep(asked.lifeline, asked.tier, asked.command)
         case "load":
             load_images(home(), asked.archives)
         case "down":
@@ -46,19 +51,13 @@ def _do(asked: argparse.Namespace) -> int:
     return 0
 
 
+def _tier(*, api: bool) -> lifecycle.Tier:
+    return "api" if api else lifecycle.tier_of_this_machine()
+
+
 def _up(*, api: bool) -> None:
-    place = lifecycle.up("api" if api else lifecycle.tier_of_this_machine())
+    place = lifecycle.up(_tier(api=api))
     sys.stdout.write(f"export KUBECONFIG={place.kubeconfig()} PATH={build.programs()}:$PATH\n")
-
-
-def _during(command: list[str], *, api: bool) -> int:
-    was_up = lifecycle.running_tier() is not None
-    try:
-        _up(api=api)
-        return subprocess.run(command, check=False, env=os.environ).returncode
-    finally:
-        if not was_up:
-            lifecycle.down()
 
 
 if __name__ == "__main__":

@@ -11,6 +11,9 @@ POD_NET, SERVICE_NET = "10.244.77.0/24", "10.244.78.0/24"
 NODE_ADDRESS, LOOPBACK = "10.244.77.1", "127.0.0.1"
 PORT = 26443
 """Ports and networks are fixed: there is one cluster on a machine."""
+BRIDGE, NETWORK = "millrace0", "millrace"
+CGROUP = "millrace-cluster"
+"""A root of its own, lest it meets the pods of a real node."""
 
 
 @dataclass(frozen=True, slots=True)

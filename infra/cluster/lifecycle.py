@@ -4,14 +4,16 @@ import fcntl
 import os
 import shutil
 import subprocess
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
 from infra.cluster import build, control_plane, node
 from infra.cluster.home import LOOPBACK, NODE_ADDRESS, Home, home
 from infra.cluster.keys import make_keys
+from infra.cluster.leftovers import leftovers
 from infra.cluster.machine import clean_machine, prepare_machine
 from infra.cluster.programs import Programs
 from infra.errors import Misconfigured
@@ -19,6 +21,8 @@ from infra.system_packages import install
 
 Tier = Literal["api", "pods"]
 """The API alone, or a node as well."""
+_REMOVE_PODS_S = 20.0
+_GONE_WITHIN_S = 10.0
 
 
 def tier_of_this_machine() -> Tier:
@@ -28,9 +32,10 @@ def tier_of_this_machine() -> Tier:
 
 
 def running_tier() -> Tier | None:
-    """Return what runs, None for nothing."""
+    """Return what runs, None for nothing or something broken."""
     place = home()
-    if not place.pids.is_dir() or not Programs(place).is_running("kube-apiserver"):
+    parts = (*control_plane.PARTS, *(node.PARTS if place.has_node else ()))
+    if not place.pids.is_dir() or not all(map(Programs(place).is_running, parts)):
         return None
     return "pods" if place.has_node else "api"
 
@@ -60,16 +65,29 @@ def _start(place: Home, tier: Tier, built: Path) -> None:
 
 
 def down() -> None:
-    """Stop everything, in the order that lets each part clean up after itself, and remove the rest."""
+    """Stop everything, in the order that lets each part clean up after itself, and remove the rest.
+
+    Raises `Misconfigured` with what is left, should anything be.
+    """
     place = home()
     with _alone(place):
         _take_down(place)
 
 
 def _take_down(place: Home) -> None:
-    if not place.folder.exists():
-        return
-    programs = Programs(place)
+    if place.folder.exists():
+        _stop(place, Programs(place))
+        shutil.rmtree(place.folder)
+    give_up_at = time.monotonic() + _GONE_WITHIN_S  # what was killed takes a moment to be gone
+    while left := leftovers(place):
+        if time.monotonic() > give_up_at:
+            raise Misconfigured(f"the cluster left behind: {'; '.join(left)}")
+        if os.geteuid() == 0:
+            clean_machine(place)
+        time.sleep(0.1)
+
+
+def _stop(place: Home, programs: Programs) -> None:
     for name in ("kubelet", "kube-proxy", *reversed(control_plane.PARTS)):
         programs.stop(name)
     if place.has_node:
@@ -77,21 +95,13 @@ def _take_down(place: Home) -> None:
             _remove_pods(place)
         programs.stop("containerd")
         clean_machine(place)
-    shutil.rmtree(place.folder)
 
 
 def _remove_pods(place: Home) -> None:
-    """Nothing reaps shims without systemd: pods are ended through containerd while it lives."""
-    kube = build.programs() / "kube"
-    try:
-        subprocess.run(
-            [kube, "remove-pods", f"unix://{place.containerd_socket}"],
-            check=False,
-            capture_output=True,
-            timeout=90,
-        )
-    except subprocess.TimeoutExpired as late:
-        raise Misconfigured("pods do not end; `python -m infra.cluster down` may be tried again") from late
+    """End pods through containerd while it lives, which cleans up best; what stays is killed later."""
+    command = [str(build.programs() / "kube"), "remove-pods", f"unix://{place.containerd_socket}"]
+    with suppress(subprocess.TimeoutExpired):
+        subprocess.run(command, check=False, capture_output=True, timeout=_REMOVE_PODS_S)
 
 
 @contextmanager

@@ -4,14 +4,23 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from infra.cluster.home import NODE_ADDRESS, Home
+from infra.cluster.home import BRIDGE, NODE_ADDRESS, Home
+from infra.cluster.leftovers import (
+    LOG_LINKS,
+    cgroups,
+    dead_shim_sockets,
+    log_links,
+    mounts,
+    network_namespaces,
+    network_results,
+    processes,
+    tables,
+)
 
-BRIDGE = "millrace0"
-CGROUP = "millrace-cluster"
-"""A root of its own, lest it meets the pods of a real node."""
 _GIVE_UP_S = 20.0
 
 
@@ -21,8 +30,8 @@ def prepare_machine() -> None:
         _call("ip", "link", "add", BRIDGE, "type", "bridge")
         _call("ip", "addr", "add", f"{NODE_ADDRESS}/24", "dev", BRIDGE)
         _call("ip", "link", "set", BRIDGE, "up")
-    for hierarchy in _hierarchies():
-        (hierarchy / CGROUP).mkdir(exist_ok=True)
+    for folder in cgroups():
+        folder.mkdir(exist_ok=True)
     for key in ("net/ipv4/ip_forward", "net/bridge/bridge-nf-call-iptables"):
         with suppress(FileNotFoundError):
             Path("/proc/sys", key).write_text("1")
@@ -30,28 +39,25 @@ def prepare_machine() -> None:
 
 def clean_machine(home: Home) -> None:
     """Take away what the node left: processes first, for they hold the rest. Forwarding stays on."""
+    _kill(processes(home))  # shims, too, outlive the containerd that started them
     _remove_cgroups()
-    mounts = [line.split()[4] for line in Path("/proc/self/mountinfo").read_text().splitlines()]
-    for point in sorted((each for each in mounts if each.startswith(f"{home.folder}/")), reverse=True):
+    namespaces = network_namespaces()
+    for point in mounts(home):
         _try("umount", "--lazy", point)
+    for file in (*namespaces, *network_results(), *log_links(home), *dead_shim_sockets()):
+        file.unlink(missing_ok=True)
+    with suppress(OSError):  # it was there before, or has links of somebody else's
+        LOG_LINKS.rmdir()
     if Path("/sys/class/net", BRIDGE).exists():
         _try("ip", "link", "delete", BRIDGE)
-    for family in ("ip", "ip6"):
-        _try("nft", "delete", "table", family, "kube-proxy")
-
-
-def _hierarchies() -> list[Path]:
-    """Return one folder in version 2; one for each controller in version 1."""
-    root = Path("/sys/fs/cgroup")
-    if (root / "cgroup.controllers").exists():
-        return [root]
-    return [path for path in root.iterdir() if path.is_dir() and not path.is_symlink()]
+    for table in tables():
+        _try("nft", "delete", *table.split())
 
 
 def _remove_cgroups() -> None:
     """Kill whoever is still in our groups, which can only be somebody of our pods, and remove them."""
     give_up_at = time.monotonic() + _GIVE_UP_S
-    for folder in (hierarchy / CGROUP for hierarchy in _hierarchies()):
+    for folder in cgroups():
         while folder.exists() and time.monotonic() < give_up_at:
             for members in folder.rglob("cgroup.procs"):
                 _kill_members(members)
@@ -63,8 +69,13 @@ def _remove_cgroups() -> None:
 
 def _kill_members(members: Path) -> None:
     with suppress(OSError):
-        for pid in members.read_text().split():
-            os.kill(int(pid), signal.SIGKILL)
+        _kill(int(pid) for pid in members.read_text().split())
+
+
+def _kill(pids: Iterable[int]) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _call(*command: str) -> None:

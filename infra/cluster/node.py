@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from infra.cluster import api
-from infra.cluster.home import LOOPBACK, NODE, NODE_ADDRESS, POD_NET, Home
+from infra.cluster.home import BRIDGE, CGROUP, LOOPBACK, NETWORK, NODE, NODE_ADDRESS, POD_NET, Home
 from infra.cluster.images import Image, write_archive
-from infra.cluster.machine import BRIDGE, CGROUP
 from infra.cluster.programs import Programs
 
 PACKAGES = ("containerd", "containernetworking-plugins", "nftables", "iptables", "iproute2", "openssl")
@@ -68,7 +67,8 @@ def _ctr(home: Home, *words: str) -> bool:
 def _write_containerd_config(home: Home) -> None:
     runtimes = "\n".join(
         f'[plugins."io.containerd.grpc.v1.cri".containerd.runtimes.{name}]\n'
-        'runtime_type = "io.containerd.runc.v2"\noptions = { SystemdCgroup = false }'
+        'runtime_type = "io.containerd.runc.v2"\n'
+        f'options = {{ SystemdCgroup = false, Root = "{home.folder}/runc" }}'
         for name in RUNTIMES
     )
     (home.folder / "cni").mkdir(exist_ok=True)
@@ -108,7 +108,7 @@ def _network(home: Home) -> dict[str, Any]:
         "routes": [{"dst": "0.0.0.0/0"}],
     }
     bridge = {"type": "bridge", "bridge": BRIDGE, "isGateway": True, "hairpinMode": True, "ipam": addresses}
-    return {"cniVersion": "1.0.0", "name": "millrace", "plugins": [bridge]}
+    return {"cniVersion": "1.0.0", "name": NETWORK, "plugins": [bridge]}
 
 
 def _kubelet(home: Home) -> dict[str, Any]:

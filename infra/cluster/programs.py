@@ -1,5 +1,6 @@
 """Processes that outlive whoever starts them, found again by their pid and the moment of their start."""
 
+import json
 import os
 import signal
 import subprocess
@@ -22,7 +23,7 @@ class Programs:
 
     def __init__(self, home: Home) -> None:
         self._home = home
-        for folder in (home.logs, home.pids):
+        for folder in (home.logs, home.pids, home.folder / "commands"):
             folder.mkdir(parents=True, exist_ok=True)
 
     def start(self, name: str, *command: str | Path) -> None:
@@ -36,6 +37,21 @@ class Programs:
                 start_new_session=True,
             )
         (self._home.pids / name).write_text(f"{process.pid} {_began(process.pid)}")
+        self._note(name).write_text(json.dumps([str(word) for word in command]))
+
+    def kill(self, name: str) -> None:
+        """Kill one as a fault would, and wait until it is gone; `revive` starts it again."""
+        while pid := self.pid(name):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+            time.sleep(_LOOK_S)
+
+    def revive(self, name: str) -> None:
+        """Start one again that was killed, as it was started before."""
+        self.start(name, *json.loads(self._note(name).read_text()))
+
+    def _note(self, name: str) -> Path:
+        return self._home.folder / "commands" / name
 
     def stop(self, name: str) -> None:
         """End one, if it runs, and wait for that; a stranger that has its number now is left alone."""
@@ -53,11 +69,15 @@ class Programs:
 
     def is_running(self, name: str) -> bool:
         """Whether it was started and has not ended."""
+        return self.pid(name) != 0
+
+    def pid(self, name: str) -> int:
+        """Return the process id of one that runs; 0 if it does not."""
         file = self._home.pids / name
         if not file.exists():
-            return False
+            return 0
         pid, began = file.read_text().split()
-        return _began(int(pid)) == began
+        return int(pid) if _began(int(pid)) == began else 0
 
     def wait(self, what: str, is_ready: Callable[[], bool]) -> None:
         """Wait until `is_ready`, which may raise OSError meanwhile. Raises `Misconfigured`."""

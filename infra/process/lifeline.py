@@ -14,6 +14,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 _PR_SET_PDEATHSIG = 1  # prctl(2)
 _PR_GET_PDEATHSIG = 2
 _PR_SET_NAME = 15
+_PR_SET_CHILD_SUBREAPER = 36
 
 
 def die_with_parent(parent_pid: int) -> None:
@@ -37,6 +38,11 @@ def lifeline_kept() -> Iterator[None]:
     finally:
         if number.value:
             _tie_to(parent_pid, number.value)
+
+
+def adopt_orphans() -> None:
+    """Have every descendant whose parent ends become this process's child, rather than that of process 1."""
+    _prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
 def name_process(name: str) -> None:

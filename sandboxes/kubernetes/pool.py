@@ -36,6 +36,7 @@ from sandboxes.kubernetes.plan import Plan, Scene, Verdict, make_plan
 from sandboxes.kubernetes.pod_manifest import pod_manifest, template_of
 from sandboxes.kubernetes.pod_names import Identity, selector
 from sandboxes.kubernetes.pod_state import PodState
+from sandboxes.kubernetes.pool_notes import notes_of
 from sandboxes.kubernetes.trouble_events import TroubleEvents
 from sandboxes.kubernetes.watch import PodWatch
 
@@ -68,6 +69,18 @@ class PodPool:
         self._events = TroubleEvents(api)
         self._look = asyncio.Event()
         self._root = b""
+        self._status: PoolStatus | None = None
+        """What it said last of the pools it leads; None while another leads."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process is the one at work."""
+        return self._status is not None
+
+    def notes(self) -> list[str]:
+        """Return what keeps it from its work, in sentences; empty if nothing does."""
+        notes = [f"The cluster cannot be asked: {self._lease.trouble}"] if self._lease.trouble else []
+        return notes + (notes_of(self._status) if self._status else [])
 
     async def run(self) -> None:
         """Lead, or wait for the leader's end, until cancelled."""
@@ -86,6 +99,7 @@ class PodPool:
                 if watch.is_synced:
                     await self._look_after(watch)
         finally:
+            self._status = None
             await end_tasks(*helpers)
 
     async def _pause(self) -> None:
@@ -198,13 +212,13 @@ class PodPool:
             for language, size in self._sizes.items()
         }
         owner = self._lease.owner
-        status = PoolStatus(
+        self._status = PoolStatus(
             leader=self._identity,
             owner=OwnerRecord(name=owner.name, uid=owner.uid),
             levels=levels,
             trouble=trouble,
         )
-        await self._claims.tell(status)
+        await self._claims.tell(self._status)
         await self._events.tell(owner, {name: level.trouble for name, level in levels.items()})
 
     def _trouble(self, language: str, plan: Plan) -> str:

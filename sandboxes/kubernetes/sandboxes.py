@@ -17,6 +17,7 @@ from sandboxes.kubernetes.config import KubernetesConfig
 from sandboxes.kubernetes.disposal import Disposal
 from sandboxes.kubernetes.jobs import Jobs
 from sandboxes.kubernetes.pod_names import selector
+from sandboxes.kubernetes.pool_notes import notes_of
 from sandboxes.kubernetes.sandbox import KubernetesSandbox, Pod
 from sandboxes.kubernetes.sidecar import Sidecar, SidecarLost, SidecarRefused
 from sandboxes.languages import RECIPES
@@ -179,8 +180,4 @@ class KubernetesSandboxes:
             return []
         if self._status is None:
             return ["No pool is at work, so every execution waits for a pod of its own: run `millrace pool`."]
-        notes = [f"The pool: {self._status.trouble}"] if self._status.trouble else []
-        for language, level in self._status.levels.items():
-            if level.trouble:
-                notes.append(f"{language}: {level.ready} of {level.size} pods are ready: {level.trouble}")
-        return notes
+        return notes_of(self._status)

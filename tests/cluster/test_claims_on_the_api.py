@@ -51,7 +51,7 @@ async def test_nsenter_is_refused_under_restricted(api: KubernetesApi) -> None:
     assert "restricted" in refused.value.reason
 
 
-async def test_a_watch_sees_pods_come_and_go_and_survives_an_old_version(api: KubernetesApi) -> None:
+async def test_a_watch_sees_pods_come_and_go(api: KubernetesApi) -> None:
     config = real_config(api.namespace, {})
     changed = asyncio.Event()
     watch = PodWatch(api, "app.kubernetes.io/managed-by=millrace", changed.set)
@@ -62,10 +62,6 @@ async def test_a_watch_sees_pods_come_and_go_and_survives_an_old_version(api: Ku
     await api.delete("pods", "a", uid=watch.pods["a"].uid)
     await _until(lambda: not watch.pods)
     watching.cancel()
-    with pytest.raises(ApiError) as old:
-        async for _ in api.watch("pods", "app.kubernetes.io/managed-by=millrace", "1"):
-            pass
-    assert old.value.status in (410, 0) or old.value.status >= 400
 
 
 async def test_what_the_lease_owns_goes_with_it(api: KubernetesApi, cluster: Cluster) -> None:

@@ -72,6 +72,11 @@ class Recording(KubernetesApi):
 @pytest.fixture
 def installed(cluster: Cluster, namespace: str, helm: str) -> str:
     """A namespace with the chart's accounts, roles and Lease."""
+    return install_accounts(cluster, namespace, helm)
+
+
+def install_accounts(cluster: Cluster, namespace: str, helm: str) -> str:
+    """Create them; returns the namespace."""
     kinds = {"ServiceAccount", "Role", "RoleBinding", "Lease"}
     things = rendered(helm, TRY, "-n", namespace)
     cluster.create(*(thing for thing in things if thing["kind"] in kinds))

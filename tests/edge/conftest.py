@@ -29,7 +29,7 @@ from infra.stores.tool_answers import ToolAnswers
 from schemas.commands import ControlCommand, RunCode
 from schemas.digest import digest_of
 from schemas.events import Finished, Output, Started, ToolCall, ToolCallsRequested
-from schemas.presence import HandlerPresence, LanguagePresence
+from schemas.presence import HandlerPresence, LanguagePresence, PoolPresence
 from schemas.wire import decode_run_code
 from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import Begun, Control, Delivery, DeliveryPolicy, Lease
@@ -128,15 +128,21 @@ class ScriptedHandler:
 
 @dataclass
 class ScriptedPresence:
-    """Handlers that say what a test wants them to say."""
+    """Handlers and pools that say what a test wants them to say."""
 
     alive: list[HandlerPresence] = field(default_factory=list)
+    at_work: list[PoolPresence] = field(default_factory=list)
     away: bool = False
 
     async def handlers(self) -> list[HandlerPresence]:
         if self.away:
             raise Unavailable("Redis is away.")
         return self.alive
+
+    async def pools(self) -> list[PoolPresence]:
+        if self.away:
+            raise Unavailable("Redis is away.")
+        return self.at_work
 
     async def announce(self, handler: HandlerPresence) -> None:
         self.alive.append(handler)

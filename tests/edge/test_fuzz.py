@@ -180,6 +180,9 @@ class NoHandlers:
     async def handlers(self) -> list[Any]:
         return []
 
+    async def pools(self) -> list[Any]:
+        return []
+
     async def announce(self, handler: Any) -> None:
         """Nobody announces here."""
 

@@ -1,9 +1,10 @@
 """Health, languages, metrics: what the edge says of itself and of everything behind it."""
 
+from datetime import UTC, datetime
 from typing import Any
 
 from infra.errors import Unavailable
-from schemas.presence import HandlerPresence
+from schemas.presence import HandlerPresence, PoolPresence
 
 
 class Away:
@@ -54,6 +55,29 @@ async def test_detailed_health_tells_of_each_dependency_and_handler(
     assert told["dependencies"]["broker"]["latency_s"] >= 0
     assert told["queue"] == {"waiting": 0, "pending": 0}
     assert (told["handlers"][0]["kind"], told["handlers"][0]["slots"]) == ("fake", 4)
+
+
+async def test_a_pool_in_trouble_is_told_though_no_handler_lives(house: Any) -> None:
+    """It is the pool's own word, and it degrades the service also where handlers live."""
+    now = datetime.now(UTC)
+    why = "py: 0 of 2 pods are ready: ErrImagePull"
+    house.presence.at_work.append(PoolPresence(id="p", started_at=now, seen_at=now, leads=True, notes=[why]))
+    told = (await house.client.get("/health/detailed")).json()
+    assert (told["status"], told["handlers"]) == ("degraded", [])
+    assert (told["pools"][0]["leads"], told["pools"][0]["notes"]) == (True, [why])
+
+
+async def test_a_pool_in_trouble_degrades_a_service_with_handlers(
+    house: Any, handler_presence: HandlerPresence
+) -> None:
+    """Jobs may stand in for a while; somebody should look."""
+    now = datetime.now(UTC)
+    house.presence.alive.append(handler_presence)
+    for notes, status in ([], "ok"), (["quota exceeded"], "degraded"):
+        house.presence.at_work[:] = [
+            PoolPresence(id="p", started_at=now, seen_at=now, leads=True, notes=notes)
+        ]
+        assert (await house.client.get("/health/detailed")).json()["status"] == status
 
 
 async def test_detailed_health_stays_readable_while_the_broker_is_away(make_house: Any) -> None:
