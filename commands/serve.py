@@ -48,7 +48,12 @@ def serve(port: int | None = None) -> int:
         except Misconfigured as error:
             tell(f"{error} Choose another with {_port_setting(settings)} or --port.")
             return _EXIT_ADDRESS_TAKEN
-        return Supervisor(list(_children(settings, listeners)), tell, on_stopping=listening.close).run()
+        broker = _broker_of(settings)
+        children = list(_children(settings, listeners, broker))
+        status = Supervisor(children, tell, on_stopping=listening.close).run()
+    if broker is not None:
+        broker.leave_nothing()
+    return status
 
 
 def tell(line: str) -> None:
@@ -73,9 +78,14 @@ def _port_setting(settings: Settings) -> str:
     return "HTTPS_PORT" if settings.enable_https else "API_PORT"
 
 
-def _children(settings: Settings, listeners: Sequence[socket.socket]) -> Iterator[ChildSpec]:
+def _broker_of(settings: Settings) -> EmbeddedBroker | None:
+    return None if settings.redis_configured else EmbeddedBroker(settings.millrace_data_dir / "broker")
+
+
+def _children(
+    settings: Settings, listeners: Sequence[socket.socket], broker: EmbeddedBroker | None
+) -> Iterator[ChildSpec]:
     """Yield what runs, in the order of starting."""
-    broker = None if settings.redis_configured else EmbeddedBroker(settings.millrace_data_dir / "broker")
     if broker is not None:
         settings = _on_the_embedded_broker(settings, broker)
         yield ChildSpec(

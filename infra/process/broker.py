@@ -14,6 +14,7 @@ import shutil
 import socket
 import subprocess
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import NoReturn
 from urllib.parse import quote
@@ -59,6 +60,12 @@ class EmbeddedBroker:
                 return connection.recv(16).startswith(b"+PONG")
             except OSError:
                 return False
+
+    def leave_nothing(self) -> None:
+        """Take away the folder that held the socket, once the broker has ended; its data stays."""
+        if self._socket.parent != self._folder.resolve():
+            with suppress(OSError):  # somebody else may have started on the same data meanwhile
+                self._socket.parent.rmdir()
 
     def _command(self) -> list[str]:
         options = {

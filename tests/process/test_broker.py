@@ -61,13 +61,14 @@ def test_it_listens_on_no_port_and_only_this_user_reaches_its_socket(start: Star
 def test_a_folder_with_a_long_name_gets_its_socket_elsewhere_and_just_as_private(tmp_path: Path) -> None:
     """The path of a unix socket has room for about a hundred bytes."""
     folder = tmp_path / ("x" * 120)
-    socket_path = Path(EmbeddedBroker(folder).url.removeprefix("unix://"))
-    try:
-        assert len(os.fsencode(socket_path)) < 100
-        assert socket_path.parent.stat().st_mode & 0o077 == 0
-        assert EmbeddedBroker(folder).url == f"unix://{socket_path}"
-    finally:
-        socket_path.parent.rmdir()
+    broker = EmbeddedBroker(folder)
+    socket_path = Path(broker.url.removeprefix("unix://"))
+    assert len(os.fsencode(socket_path)) < 100
+    assert socket_path.parent.stat().st_mode & 0o077 == 0
+    assert EmbeddedBroker(folder).url == broker.url
+    broker.leave_nothing()
+    assert not socket_path.parent.exists()
+    assert folder.exists()
 
 
 def test_without_a_server_binary_it_says_what_to_set_or_install(monkeypatch: pytest.MonkeyPatch) -> None:
