@@ -106,6 +106,9 @@ def run(  # noqa: PLR0913 - one parameter an option
     ] = None,
     session: Annotated[str | None, typer.Option(help="Session to run in; needs --url.")] = None,
     timeout: Annotated[float | None, typer.Option(help="Seconds it may take.", min=0.001)] = None,
+    check_types: Annotated[
+        bool, typer.Option("--check-types", help="TypeScript: report type errors instead of running.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the outcome as JSON at the end.")] = False,
     url: Annotated[str | None, typer.Option(help="A Millrace server to run it on.")] = None,
     key: Annotated[str | None, typer.Option(envvar="MILLRACE_KEY", help="API key for --url.")] = None,
@@ -120,7 +123,13 @@ def run(  # noqa: PLR0913 - one parameter an option
 
     try:
         command = build_command(
-            file, language=language, stdin=stdin, files=files or [], session=session, timeout_s=timeout
+            file,
+            language=language,
+            stdin=stdin,
+            files=files or [],
+            session=session,
+            timeout_s=timeout,
+            check_types=check_types,
         )
         status = _run_there(command, url, key, as_json) if url else _run_here(command, as_json)
     except MillraceError as error:

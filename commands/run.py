@@ -86,6 +86,7 @@ def _spec(command: RunCode, settings: Settings) -> SandboxSpec:
         limits=_limits(settings.sandbox_limits(), command.limits.timeout_s),
         network=not settings.enable_network_isolation,
         code=command.code,
+        check_types=command.check_types,
     )
 
 

@@ -33,6 +33,7 @@ def build_command(
     files: Sequence[Path],
     session: str | None,
     timeout_s: float | None,
+    check_types: bool = False,
 ) -> RunCode:
     """Read the program and the files beside it. Raises `RequestRefused` for what cannot be read or run."""
     return RunCode(
@@ -43,6 +44,7 @@ def build_command(
         files=[_input_file(path) for path in files],
         session_id=SessionId(session) if session else None,
         limits=Limits(timeout_s=timeout_s),
+        check_types=check_types,
     )
 
 

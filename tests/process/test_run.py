@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.brokers import absent
 from tests.process.processes import ROOT
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
@@ -68,6 +69,17 @@ def test_out_of_memory_is_status_137(tmp_path: Path) -> None:
     assert ended.returncode == 137
 
 
+def test_types_are_checked_if_asked_for(tmp_path: Path) -> None:
+    """Then a wrong one is an error of the build, and nothing runs."""
+    wrong = 'const n: number = "seven";\nconsole.log(n);\n'
+    assert run(tmp_path, wrong, name="main.ts").stdout == "seven\n"
+    ended = run(tmp_path, wrong, "--check-types", name="main.ts")
+    if "make languages" in ended.stderr:
+        absent("what checks types is not installed (make languages)")
+    assert (ended.stdout, ended.returncode) == ("", 1)
+    assert "error TS2322" in ended.stderr
+
+
 def test_json_tells_everything_and_nothing_else_is_printed(tmp_path: Path) -> None:
     """For programs that read it."""
     told = json.loads(run(tmp_path, "print('x')", "--json").stdout)
@@ -81,6 +93,7 @@ def test_json_tells_everything_and_nothing_else_is_printed(tmp_path: Path) -> No
         ("main.py", ["--language", "cobol"], "unknown language 'cobol'"),
         ("main.py", ["--session", "s"], "a session lives on a server"),
         ("main.py", ["--file", "missing.csv"], "missing.csv cannot be read"),
+        ("main.py", ["--check-types"], "check_types is an option of these languages only: ts"),
         ("main.py", ["--url", "ftp://x"], "no http or https URL"),
     ],
 )
