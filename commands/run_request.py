@@ -25,7 +25,7 @@ _MORE_SUFFIXES = {
 _SUFFIXES = {Path(language.file_name).suffix: language.code for language in LANGUAGES} | _MORE_SUFFIXES
 
 
-def build_command(
+def build_command(  # noqa: PLR0913 - one parameter an option
     file: Path,
     *,
     language: str | None,

@@ -16,8 +16,8 @@ import structlog
 
 from infra.errors import Unavailable
 from infra.tasks import end_tasks
+from sandboxes.backing_off import BackOffs
 from sandboxes.kubernetes.api import ApiError, KubernetesApi
-from sandboxes.kubernetes.backing_off import BackOffs
 from sandboxes.kubernetes.claims import (
     Claims,
     Level,

@@ -21,7 +21,6 @@ from sandboxes.local.warm import WarmPython, group_limits
 from sandboxes.protocol import (
     LanguageMissing,
     SandboxesInfo,
-    SandboxFailed,
     SandboxSpec,
     SandboxUnavailable,
 )
@@ -43,7 +42,6 @@ class LocalSandboxes:
         self._live: set[LocalSandbox] = set()
         self._turn = itertools.count()
         self._warm: WarmPython | None = None
-        self._warm_note: tuple[str, ...] = ()
         self._prestarted: PrestartedPool | None = None
 
     async def start(self) -> None:
@@ -81,15 +79,11 @@ class LocalSandboxes:
         self._prestarted.start(at_once=self._config.prestart_at_once)
 
     async def _warm_up(self, host: Host, python: Toolchain) -> None:
-        """Keep Pythons warm. Where that cannot be, each starts cold, and a note says so."""
+        """Keep Pythons warm. While that cannot be, each starts cold, and a note says so."""
         if not self._config.warm_plain or host.tier not in ("A", "B"):
             return
-        warm = WarmPython(self._config, host.launcher, host.hierarchy, python, self._next_uid())
-        try:
-            await warm.start()
-            self._warm = warm
-        except (SandboxFailed, SandboxUnavailable) as error:
-            self._warm_note = (f"Python starts cold each time: {error}",)
+        self._warm = WarmPython(self._config, host.launcher, host.hierarchy, python, self._next_uid())
+        await self._warm.start()
 
     async def acquire(self, spec: SandboxSpec) -> LocalSandbox:
         """Build a sandbox for one execution."""
@@ -180,7 +174,7 @@ class LocalSandboxes:
             languages=[
                 toolchain.status(self._waiting(toolchain.code)) for toolchain in self._toolchains.values()
             ],
-            notes=[*(host.notes if host else ()), *self._warm_note, *notes],
+            notes=[*(host.notes if host else ()), *(self._warm.notes if self._warm else ()), *notes],
         )
 
     def _waiting(self, language: str) -> int:

@@ -6,7 +6,7 @@ for last; a child whose guess was wrong is moved to another group when it is tak
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupLimits, Hierarchy, new_name
@@ -22,6 +22,10 @@ from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 from sandboxes.toolchain import Toolchain
 from schemas.limits import SandboxLimits
 
+_COLD: Mapping[Flavour, str] = {
+    "plain": "Python starts cold each time",
+    "heavy": "Python imports numpy, pandas and the like each time",
+}
 _PROCESSES_MAX = 32_768
 """Of a child's user namespace, for good; its control group, or its order, limits it lower."""
 
@@ -68,8 +72,13 @@ class WarmPython:
         self._pool = ZygotePool(_pool_config(config, launcher, python, uid, self))
 
     async def start(self) -> None:
-        """Warm up. Raises `SandboxFailed` or `SandboxUnavailable`."""
+        """Warm up; what cannot be warm now will be later, and `notes` say so till then."""
         await self._pool.start()
+
+    @property
+    def notes(self) -> Sequence[str]:
+        """What is not warm now, and why."""
+        return [f"{_COLD[flavour]}; it is tried again: {why}" for flavour, why in self._pool.troubles.items()]
 
     @property
     def grouped(self) -> bool:

@@ -53,6 +53,8 @@ class Zygote:
         """Children made that nobody has taken note of yet, and the end of those that ended already."""
         self._said = b""
         self._making = 0
+        self._heard = 0
+        """How many messages came from it."""
         self._loop.add_reader(control, self._read)
         assert process.stderr
         self._stderr = process.stderr
@@ -93,6 +95,8 @@ class Zygote:
             return await self._make(doors)
         finally:
             self._making -= 1
+            if not self.can_make:
+                self.on_change()
 
     async def _make(self, doors: Sequence[int]) -> Child:
         name = next(self._names)
@@ -107,12 +111,25 @@ class Zygote:
                 handles = await waiting
         except BaseException as error:
             ours.close()
-            if isinstance(error, (OSError, TimeoutError)):
+            if isinstance(error, TimeoutError):
+                self._note_silence()
+            if isinstance(error, OSError):  # TimeoutError is one
                 raise SandboxUnavailable("The zygote makes no child now.") from error
             raise
         finally:
             del self._waiting[name]
         return await self._greet(handles, ours)
+
+    def _note_silence(self) -> None:
+        """Let another one do it. One that is silent as long again hangs: nothing that it made can end."""
+        self._stop_making()
+        heard = self._heard
+
+        def end_if_silent() -> None:
+            if self._heard == heard and self._closing is None:
+                self._process.kill()
+
+        self._loop.call_later(self._timeout_s, end_if_silent)
 
     async def close(self) -> None:
         """End it and everything it made; goes on to its end even if the caller is cancelled."""
@@ -189,6 +206,7 @@ class Zygote:
         if not data:
             self._lose()
             return
+        self._heard += 1
         self._hear(msgspec.json.decode(data), fds)
 
     def _hear(self, message: dict[str, Any], fds: list[int]) -> None:

@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-import pytest
 import pytest_asyncio
 
 from sandboxes.local.control import Ended
@@ -15,7 +14,7 @@ from sandboxes.local.files import put_bytes
 from sandboxes.local.zygote_child import Child
 from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
 from sandboxes.local.zygote_wall import ZygoteConfig
-from sandboxes.protocol import SandboxFailed
+from tests.brokers import absent
 
 UID = 58_900 if os.getuid() == 0 else None
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/tmp", "LANG": "C.UTF-8"}
@@ -55,12 +54,10 @@ def pool_config(**changes: object) -> PoolConfig:
 async def started(config: PoolConfig) -> ZygotePool:
     """Start a pool, or skip where sandboxes cannot be made."""
     pool = ZygotePool(config)
-    try:
-        await pool.start()
-    except (SandboxFailed, OSError) as error:
-        if os.environ.get("CI"):
-            raise
-        pytest.skip(f"no zygote here: {error}")
+    await pool.start()
+    if why := pool.troubles.get("plain"):
+        await pool.close()
+        absent(f"no zygote here: {why}")
     return pool
 
 

@@ -6,13 +6,16 @@ import contextlib
 import os
 import signal
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from types import SimpleNamespace
 
 import psutil
 import pytest
 
 from sandboxes.local.zygote import Zygote
 from sandboxes.local.zygote_child import Child
-from sandboxes.local.zygote_pool import PoolConfig, ZygotePool
+from sandboxes.local.zygote_nursery import Nursery
+from sandboxes.local.zygote_pool import ZygotePool
 from sandboxes.local.zygote_wall import ZygoteConfig
 from sandboxes.protocol import SandboxFailed, SandboxUnavailable
 from tests.sandboxes.test_local_leftovers import mounts
@@ -41,8 +44,8 @@ def ours() -> list[psutil.Process]:
 
 @pytest.fixture
 async def pool() -> AsyncIterator[ZygotePool]:
-    """A pool of its own for each test: they break it."""
-    pool = await started(pool_config(retry_s=0.01))
+    """A pool of its own for each test: they break it, and it is whole again at once."""
+    pool = await started(pool_config(retry_s=0.01, steady_after_s=0.0))
     yield pool
     await pool.close()
 
@@ -54,9 +57,23 @@ async def until(condition, *, seconds: float = 10.0) -> None:
             await asyncio.sleep(0.005)
 
 
+async def taken(pool: ZygotePool) -> Child:
+    """Take a child as soon as there is a zygote again."""
+    await until(lambda: pool._nurseries["plain"].stands)
+    return await pool.take()
+
+
 def zygote_of(child: Child) -> int:
     """Return the host's number for the warm process that made `child`."""
     return psutil.Process(child.pid).ppid()
+
+
+async def crash(nursery: Nursery) -> None:
+    """Kill its zygote, and wait until that is known."""
+    zygote = zygote_of(nursery._waiting[0])
+    standing = nursery._zygote
+    os.kill(zygote, signal.SIGKILL)
+    await until(lambda: nursery._zygote is not standing)
 
 
 async def test_a_child_is_used_once(pool: ZygotePool) -> None:
@@ -199,7 +216,7 @@ async def test_a_crashed_zygote_is_replaced_and_its_children_live_on(pool: Zygot
     await until(lambda: not psutil.pid_exists(first))
     assert (await tasks[0]).code == 6
     assert (await run_in(waiting, code, stdin=b"alive\n")).stdout == "alive\n"
-    fresh = [await pool.take() for _ in range(2)]
+    fresh = [await taken(pool) for _ in range(2)]
     assert (await run_in(fresh[1], "print(2)")).stdout == "2\n"
     assert zygote_of(fresh[1]) != first if psutil.pid_exists(fresh[1].pid) else True
     await asyncio.gather(*(child.close() for child in (running, waiting, *fresh)))
@@ -216,7 +233,7 @@ async def test_the_end_of_everything_is_survived(pool: ZygotePool) -> None:
     with pytest.raises(SandboxFailed):
         await running
     await child.close()
-    again = await pool.take()
+    again = await taken(pool)
     assert (await run_in(again, "print(3)")).stdout == "3\n"
     await again.close()
 
@@ -273,22 +290,102 @@ async def test_closing_leaves_no_process(pool: ZygotePool) -> None:
 
 
 async def test_a_python_that_does_not_start_is_told_why() -> None:
-    """The message carries what was said on the error output."""
-    broken = pool_config()
-    zygote = broken.zygote
-    config = PoolConfig(
-        zygote=type(zygote)(
-            bwrap=zygote.bwrap,
-            python="/usr/bin/no-python",
-            uid=zygote.uid,
-            disk_bytes_max=1 << 20,
-            pids_max=9,
-        ),
-        ready={"plain": 1},
-    )
-    with pytest.raises(SandboxFailed, match="no-python"):
-        await ZygotePool(config).start()
+    """What was said on the error output; nobody who wants a child has to wait for the next failure."""
+    pool = ZygotePool(pool_config(zygote=replace(pool_config().zygote, python="/usr/bin/no-python")))
+    await pool.start()
+    try:
+        assert "no-python" in pool.troubles["plain"]
+        assert pool.ready == {"plain": 0}
+        with pytest.raises(SandboxUnavailable):
+            await pool.take()
+    finally:
+        await pool.close()
     assert ours() == []
+
+
+async def test_a_zygote_that_has_no_time_to_stand_comes_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a host that is too busy when the service starts; the pause is the only thing to wait for."""
+    monkeypatch.setattr("sandboxes.backing_off._FIRST_S", 0.05)
+    start, tried = Zygote.start, 0
+
+    async def failing_thrice(config: ZygoteConfig, modules: Sequence[str]) -> Zygote:
+        nonlocal tried
+        tried += 1
+        return await start(replace(config, start_timeout_s=0.0 if tried <= 3 else 20.0), modules)
+
+    monkeypatch.setattr(Zygote, "start", failing_thrice)
+    pool = ZygotePool(pool_config(retry_s=0.01))
+    await pool.start()
+    try:
+        assert "does not come to stand" in pool.troubles["plain"]
+        await until(lambda: pool.ready == {"plain": 1})
+        assert (tried, pool.troubles) == (4, {})
+        child = await pool.take()
+        assert (await run_in(child, "print(5)")).stdout == "5\n"
+        await child.close()
+    finally:
+        await pool.close()
+    assert ours() == []
+
+
+async def test_a_zygote_that_crashes_again_and_again_is_started_ever_more_seldom(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """It costs the host less and less; till then nobody waits for it, and when it lives it serves."""
+    clock = 0.0
+    monkeypatch.setattr("sandboxes.local.zygote_nursery.time", SimpleNamespace(monotonic=lambda: clock))
+    pool = await started(pool_config(retry_s=0.001, steady_after_s=1e9))
+    nursery = pool._nurseries["plain"]
+    try:
+        pauses = []
+        for _ in range(4):
+            await until(lambda: nursery.stands and nursery.ready == 1)
+            await crash(nursery)
+            assert "crashed" in pool.troubles["plain"]
+            await (await pool.take()).close()  # the one that waited lives on
+            with pytest.raises(SandboxUnavailable):
+                await pool.take()
+            due = nursery._back_offs._failing["plain"].until
+            pauses.append(due - clock)
+            clock = due
+        assert pauses == [1.0, 2.0, 4.0, 8.0]
+        await until(lambda: pool.ready == {"plain": 1})
+        assert pool.troubles == {}
+    finally:
+        await pool.close()
+
+
+async def test_one_that_crashes_after_a_long_life_is_replaced_at_once() -> None:
+    """Also while its children still wait."""
+    pool = await started(pool_config(retry_s=0.01, steady_after_s=0.0))
+    nursery = pool._nurseries["plain"]
+    try:
+        for _ in range(3):
+            await until(lambda: nursery.stands and nursery.ready == 1)
+            await crash(nursery)
+            assert pool.troubles == {}
+            await (await pool.take()).close()  # the one that waited
+        await until(lambda: nursery.stands)
+    finally:
+        await pool.close()
+
+
+async def test_a_zygote_that_hangs_is_replaced_and_nobody_waits_for_it_twice() -> None:
+    """A stopped process is as good as a dead one, but does not say so."""
+    pool = await started(pool_config(retry_s=0.01, steady_after_s=0.0))
+    nursery = pool._nurseries["plain"]
+    try:
+        await until(lambda: nursery.ready == 1)
+        stopped = zygote_of(nursery._waiting[0])
+        nursery._zygote._timeout_s = 0.2
+        os.kill(stopped, signal.SIGSTOP)
+        await (await pool.take()).close()
+        await until(
+            lambda: nursery.stands and nursery.ready == 1 and zygote_of(nursery._waiting[0]) != stopped
+        )
+        await until(lambda: not psutil.pid_exists(stopped))
+    finally:
+        await pool.close()
 
 
 async def test_a_heavy_flavour_without_its_modules_is_a_plain_one() -> None:

@@ -1,4 +1,4 @@
-"""How long to wait before trying again what failed, for each language by itself."""
+"""How long to wait before trying again what failed, for each language or kind by itself."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
