@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from sandboxes.local.futures import settle
 from sandboxes.protocol import SandboxFailed
 
 _MESSAGE_BYTES_MAX = 4096
@@ -92,7 +93,7 @@ class Control:
         """
         self._waiter = self._loop.create_future()
         if self._gone:
-            self._settle(SandboxFailed("The sandbox is gone."))
+            settle(self._waiter, SandboxFailed("The sandbox is gone."))
             return self._waiter
         message = self._packed({"do": "start"} | order)
         self._sending = True
@@ -101,7 +102,7 @@ class Control:
             if sent < len(message):  # sending nothing fails if a quick program has hung up by now
                 await self._loop.sock_sendall(self._socket, message[sent:])
         except OSError as error:
-            self._settle(SandboxFailed(f"The sandbox takes no orders: {error.strerror}."))
+            settle(self._waiter, SandboxFailed(f"The sandbox takes no orders: {error.strerror}."))
         finally:
             self._sending = False
         if self._kill_when_sent:
@@ -172,14 +173,14 @@ class Control:
         if isinstance(message, _Limited):
             self._settle_limits(message.limited)
         else:
-            self._settle(message)
+            settle(self._waiter, message)
 
     def _end(self) -> None:
         if not self._gone:
             self._gone = True
             self._loop.remove_reader(self._socket)
             self._settle_limits(None)
-            self._settle(SandboxFailed("Process 1 of the sandbox is gone."))
+            settle(self._waiter, SandboxFailed("Process 1 of the sandbox is gone."))
 
     def _settle_limits(self, cpu_s: float | None) -> None:
         if self._limited is None or self._limited.done():
@@ -188,15 +189,6 @@ class Control:
             self._limited.set_exception(SandboxFailed("The sandbox cannot be limited."))
         else:
             self._limited.set_result(cpu_s)
-
-    def _settle(self, result: Ended | SandboxFailed) -> None:
-        waiter = self._waiter
-        if waiter is None or waiter.done():
-            return
-        if isinstance(result, SandboxFailed):
-            waiter.set_exception(result)
-        else:
-            waiter.set_result(result)
 
 
 def _look_at(future: "asyncio.Future[float]") -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from sandboxes.languages import Steps
 from sandboxes.local import files
 from sandboxes.local.control import Ended
+from sandboxes.local.futures import settle
 from sandboxes.local.kernel import files_made_as, open_beneath
 from sandboxes.local.launch import Guest
 from sandboxes.local.pipes import Ends, Pipes
@@ -139,13 +140,6 @@ class Prestarted:
 
     def _hear_end(self, ended: "asyncio.Future[Ended]") -> None:
         self._hear()  # what it said last may be there unread
-        for future in (self._ready, self._built):
-            if future.done():
-                continue
-            if error := ended.exception():
-                future.set_exception(error)
-                future.exception()  # whoever waits gets it; nobody else need be told
-            elif future is self._built:
-                future.set_result(ended.result())
-            else:
-                future.set_exception(SandboxFailed("The runtime ended before it was ready."))
+        error = ended.exception()
+        settle(self._ready, error or SandboxFailed("The runtime ended before it was ready."))
+        settle(self._built, error or ended.result())

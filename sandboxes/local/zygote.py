@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from sandboxes.local.control import Ended, Hello, control_pair
+from sandboxes.local.futures import settle
 from sandboxes.local.launch import Inheritance
 from sandboxes.local.zygote_child import Child, ChildControl, ChildHandles, readable
 from sandboxes.local.zygote_wall import ZygoteConfig, guest_config, raise_wall
@@ -123,13 +124,11 @@ class Zygote:
     def _note_silence(self) -> None:
         """Let another one do it. One that is silent as long again hangs: nothing that it made can end."""
         self._stop_making()
-        heard = self._heard
+        self._loop.call_later(self._timeout_s, self._end_if_silent, self._heard)
 
-        def end_if_silent() -> None:
-            if self._heard == heard and self._closing is None:
-                self._process.kill()
-
-        self._loop.call_later(self._timeout_s, end_if_silent)
+    def _end_if_silent(self, heard: int) -> None:
+        if self._heard == heard and self._closing is None:
+            self._process.kill()
 
     async def close(self) -> None:
         """End it and everything it made; goes on to its end even if the caller is cancelled."""
@@ -214,11 +213,11 @@ class Zygote:
             case {"ready": modules}:
                 self.modules = modules
                 self.can_make = True
-                _settle(self._ready, None)
+                settle(self._ready, None)
             case {"made": name, "pid": pid}:
                 self._hear_made(name, ChildHandles.of(pid, *fds))
             case {"refused": name, "error": error}:
-                _settle(self._waiting.get(name), SandboxFailed(f"The zygote can make no child: {error}."))
+                settle(self._waiting.get(name), SandboxFailed(f"The zygote can make no child: {error}."))
             case {"ended": pid}:
                 self._hear_ended(pid, message)
             case {"crashed": _}:
@@ -227,7 +226,7 @@ class Zygote:
     def _hear_made(self, name: int, handles: ChildHandles) -> None:
         if name in self._waiting:
             self._early[handles.pid] = None
-            _settle(self._waiting[name], handles)
+            settle(self._waiting[name], handles)
             return
         handles.close()  # nobody waits any more; its job socket is closed, so it ends
 
@@ -246,7 +245,7 @@ class Zygote:
     def _stop_making(self) -> None:
         self.can_make = False
         for waiting in self._waiting.values():
-            _settle(waiting, SandboxFailed("The zygote crashed."))
+            settle(waiting, SandboxFailed("The zygote crashed."))
         self.on_change()
 
     def _lose(self) -> None:
@@ -255,17 +254,7 @@ class Zygote:
             return
         self._loop.remove_reader(self._control)
         self._control.close()
-        _settle(self._ready, SandboxFailed("The zygote is gone."))
+        settle(self._ready, SandboxFailed("The zygote is gone."))
         for control in self._controls.values():
             control.lose()
         self._stop_making()
-
-
-def _settle(future: "asyncio.Future[Any] | None", result: object) -> None:
-    if future is None or future.done():
-        return
-    if isinstance(result, Exception):
-        future.set_exception(result)
-        future.exception()  # whoever still waits gets it; nobody else need be told
-    else:
-        future.set_result(result)

@@ -19,6 +19,7 @@ from typing import Any
 from sandboxes.guest.script import LAST_WORD
 from sandboxes.local.bubblewrap import PROGRAM_FOLDER
 from sandboxes.local.control import Control, Ended, Hello
+from sandboxes.local.futures import settle
 from sandboxes.local.zygote_leash import Leash, without_init
 from sandboxes.protocol import SandboxFailed
 from sandboxes.state_files import BOOT, FOLDER, NO_PLAN
@@ -135,7 +136,7 @@ class ChildControl(Control):
         self.is_over = True
         self._told = ended = self._leash.account(ended) if self._leash else ended
         _kill(self._init_pidfd)  # what it left running; the zygote does so too, unless it crashed
-        self._settle(ended)
+        settle(self._waiter, ended)
 
     def hear_silence(self) -> None:
         """Take the exit status that a program has left, if it has, rather than wait for the kernel's word.
@@ -150,7 +151,7 @@ class ChildControl(Control):
     def lose(self) -> None:
         """Hear that nobody is left who could tell."""
         self.is_over = True
-        self._settle(SandboxFailed("The zygote and all it made are gone."))
+        settle(self._waiter, SandboxFailed("The zygote and all it made are gone."))
 
     def close(self) -> None:
         """Hang up; nothing more will be heard."""
@@ -162,7 +163,7 @@ class ChildControl(Control):
             self._gone = True
             self._loop.remove_reader(self._socket)
             if self._told or self.is_over:
-                self._settle(self._told or SandboxFailed("The sandbox is gone."))
+                settle(self._waiter, self._told or SandboxFailed("The sandbox is gone."))
 
 
 def _last_word(program_fd: int) -> int | None:
