@@ -4,9 +4,12 @@ WORKERS ?= 2
 ARGS ?=
 venv := .venv/bin
 # Suites with a target of their own: they take longer, or want more of the machine.
-apart := hostile cluster images chaos process clients
+apart := bench bench_cluster chaos clients cluster hostile house images process
+pytest := $(venv)/pytest -n $(WORKERS) --dist worksteal
+# Compiled modules are kept, also where the machine says not to: every process of a test would compile all anew.
+unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean bench-cluster
+.PHONY: help setup demo test test-brokers test-languages fuzz e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean bench-cluster
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -24,12 +27,21 @@ serve: setup ## run all of it on this machine, on http://127.0.0.1:8000
 	@$(venv)/millrace serve
 
 test: setup ## run the tests that take parts of it, in minutes; ARGS="-k word" picks some
-	@$(venv)/pytest -n $(WORKERS) --dist worksteal $(apart:%=--ignore tests/%) $(ARGS) tests
+	@$(pytest) -m "not brokers and not languages" $(apart:%=--ignore tests/%) $(ARGS) tests
+
+test-brokers: setup ## run what is about brokers over every arrangement of them, failovers too
+	@$(pytest) -m brokers $(ARGS) tests/streams tests/stores tests/infra
+
+test-languages: setup ## run every language through everything, also those whose compilers are slow
+	@$(pytest) -m languages $(ARGS) tests/sandboxes
+
+fuzz: setup ## ask with ten times as many requests drawn at random
+	@$(pytest) -m hypothesis --hypothesis-profile=thorough $(apart:%=--ignore tests/%) $(ARGS) tests
 
 e2e: setup ## run whole services as their users do: processes, pages, examples, real clients
-	@$(venv)/pytest -n $(WORKERS) --dist worksteal $(ARGS) tests/process tests/clients
+	@$(pytest) $(ARGS) tests/process tests/clients
 
-services: setup ## install the what some tests talk to: Redis, S3 (built once, some minutes), a browser
+services: setup ## install what some tests talk to: Redis, S3 (built once, some minutes), a browser
 	@$(venv)/python -m infra.setup.services
 
 sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one with SEED=7

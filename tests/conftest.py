@@ -26,10 +26,15 @@ StartBroker = Callable[..., BrokerProcess]
 Arranged = Callable[[str], Arrangement]
 
 
+# No slow machine fails what is drawn at random. `make fuzz` asks for the thorough profile.
+_BEARING = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
+settings.register_profile("thorough", max_examples=600, **_BEARING)
+settings.register_profile("usual", max_examples=60, **_BEARING)
+settings.load_profile("usual")
+
+
 def pytest_configure(config: pytest.Config) -> None:
-    """Let no hanging test hang the run, and no slow machine fail what is drawn at random."""
-    settings.register_profile("millrace", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-    settings.load_profile("millrace")
+    """Let no hanging test hang the run."""
     config.pluginmanager.register(HangWatch(config), "hang-watch")
 
 

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 import redis
 import trustme
 
@@ -29,6 +30,11 @@ SLOTS = 16_384
 PATIENT_MS, IMPATIENT_MS = 60_000, 1_500
 """How long a server may be silent before the others take it for dead. On a machine that is busy they soon
 are: only who wants a failover is impatient."""
+
+
+def arrangements(*names: str) -> list[Any]:
+    """Return parameters, by the names that the fixture `arranged` knows, for `make test-brokers`."""
+    return [pytest.param(name, marks=pytest.mark.brokers) for name in names]
 
 
 class Certificates:

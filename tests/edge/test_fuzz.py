@@ -1,4 +1,7 @@
-"""Whatever arrives, the answer is a decision of ours: never a 500, always JSON of a known shape."""
+"""Whatever arrives, the answer is a decision of ours: never a 500, always JSON of a known shape.
+
+`make fuzz` draws many more.
+"""
 
 import asyncio
 import json
@@ -6,7 +9,7 @@ from typing import Any
 from urllib.parse import quote
 
 import httpx
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from edge.app import Stores, create_app
@@ -190,7 +193,6 @@ class NoHandlers:
         """Nobody leaves here."""
 
 
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     method=st.sampled_from(["GET", "POST", "PUT", "DELETE", "HEAD", "OPTIONS", "PATCH", "BREW"]),
     path=paths,
@@ -228,7 +230,6 @@ form_pieces = st.sampled_from(
 )
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(
     path=st.sampled_from(["/upload", "/upload/batch"]),
     body=st.lists(form_pieces | st.binary(max_size=8), max_size=14).map(b"".join),
@@ -243,7 +244,6 @@ def test_no_form_brings_a_500_out_of_the_routes_that_take_files(path: str, body:
     assert answer.status_code == 200 or {"error", "message"} <= set(answer.json())
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(path=st.sampled_from(["/exec", "/executions"]), body=bodies)
 def test_no_body_brings_a_500_out_of_the_routes_that_run_code(path: str, body: bytes | str) -> None:
     """Bodies that are nearly right reach furthest in."""

@@ -65,7 +65,7 @@ async def test_output_leaves_without_waiting_for_the_end(transport, begin, now):
         await journal.finish(finished(now))
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60, deadline=None)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(
     frames=st.lists(
         st.tuples(

@@ -1,5 +1,6 @@
 """The chart for every profile: what Helm, the schemas of Kubernetes and Millrace itself say of it."""
 
+import functools
 import json
 import os
 from pathlib import Path
@@ -40,7 +41,13 @@ def test_helm_has_nothing_against_it(helm: str, profile: Path) -> None:
 def test_kubernetes_knows_every_field(helm: str, profile: Path, version: str) -> None:
     for thing in rendered(helm, profile):
         if thing["kind"] not in FOREIGN:
-            kubernetes_validate.validate(thing, version, strict=True)
+            validate(json.dumps(thing, sort_keys=True), version)
+
+
+@functools.cache
+def validate(thing: str, version: str) -> None:
+    """Raise what the schemas find; profiles share most objects, and a look at one takes long."""
+    kubernetes_validate.validate(json.loads(thing), version, strict=True)
 
 
 @each_profile

@@ -14,6 +14,7 @@ from infra.settings import Settings
 from tests.conftest import Arranged
 from tests.redis_servers import PASSWORD, Sentinels, Standalone
 
+pytestmark = pytest.mark.brokers
 Read = Callable[..., Settings]
 EVERYWHERE = [
     f"{how}{mode}" for how in ("", "secure ") for mode in ("standalone", "cluster", "sentinel")

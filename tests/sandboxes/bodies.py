@@ -2,7 +2,7 @@
 
 import os
 import shutil
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field, replace
 from unittest.mock import patch
 
@@ -97,6 +97,10 @@ class Body:
         """Run these steps; keywords of `Program` and `run` alike."""
         mine = {key: how.pop(key) for key in ("args", "env", "stdin", "keep_stdin_open") if key in how}
         return await self.run(replace(Program(self.code(*steps)), **mine), **how)
+
+
+Stand = Callable[[str], Awaitable[Body]]
+"""Gives a body by its name."""
 
 
 async def finish(sandbox: Sandbox, program: Program) -> Result:

@@ -4,10 +4,11 @@ from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_toolchains
-from tests.sandboxes.bodies import Body, Find, standing
+from tests.sandboxes.bodies import Body, Find, Stand, standing
 from tests.sandboxes.weak_exceptions import excuse
 
 
@@ -25,18 +26,34 @@ def toolchains(tmp_path_factory: pytest.TempPathFactory) -> Find:
     return find
 
 
-@pytest.fixture(params=["tier-A", "warm", "tier-B", "warm-B", "tier-D", "fake"])
-async def body(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
-    sandboxes = await standing(request.param, toolchains)
-    yield Body(request.param, sandboxes)
-    await sandboxes.close()
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stand(toolchains: Find) -> AsyncIterator[Stand]:
+    """Give bodies by name. Each starts when it is first asked for and serves all tests of this process.
+
+    They live in the loop of the session, and so do the tests that use them.
+    """
+    made: dict[str, Body] = {}
+
+    async def get(name: str) -> Body:
+        if name not in made:
+            made[name] = Body(name, await standing(name, toolchains))
+        return made[name]
+
+    yield get
+    for body in made.values():
+        await body.sandboxes.close()
 
 
-@pytest.fixture(params=["tier-A", "warm", "tier-B", "warm-B"])
-async def local(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
-    sandboxes = await standing(request.param, toolchains)
-    yield Body(request.param, sandboxes)
-    await sandboxes.close()
+@pytest_asyncio.fixture(loop_scope="session", params=["tier-A", "warm", "tier-B", "warm-B", "tier-D", "fake"])
+async def body(request: pytest.FixtureRequest, stand: Stand) -> Body:
+    """Every body in turn."""
+    return await stand(request.param)
+
+
+@pytest_asyncio.fixture(loop_scope="session", params=["tier-A", "warm", "tier-B", "warm-B"])
+async def local(request: pytest.FixtureRequest, stand: Stand) -> Body:
+    """Those that isolate, in turn."""
+    return await stand(request.param)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -4,6 +4,7 @@ import os
 
 import msgspec
 import pytest
+import pytest_asyncio
 
 from infra.cache_folder import cache_folder
 from sandboxes.languages import recipe_for
@@ -20,6 +21,9 @@ console.log(E.A, fs.existsSync("/"), process.argv[2]);
 """
 
 
+in_one_loop = pytest.mark.asyncio(loop_scope="module")
+
+
 async def check(body: Body, code: str, *args: str) -> Result:
     # the compiler is a garbage-collected program of its own
     limits = msgspec.structs.replace(LIMITS, memory_bytes_max=4 * LIMITS.memory_bytes_max)
@@ -30,7 +34,7 @@ async def check(body: Body, code: str, *args: str) -> Result:
         await sandbox.close()
 
 
-@pytest.fixture(params=["tier-A", "tier-B"])
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["tier-A", "tier-B"])
 async def checking(request: pytest.FixtureRequest):
     body = Body(
         request.param,
@@ -44,6 +48,7 @@ async def checking(request: pytest.FixtureRequest):
         await body.sandboxes.close()
 
 
+@in_one_loop
 async def test_a_wrong_type_is_an_error_of_the_build_and_nothing_runs(checking: Body) -> None:
     result = await check(checking, WRONG)
     assert (result.exit.stage, result.exit.outcome, result.exit.exit_code) == ("build", "exited", 1)
@@ -51,12 +56,14 @@ async def test_a_wrong_type_is_an_error_of_the_build_and_nothing_runs(checking: 
     assert result.stdout == b""
 
 
+@in_one_loop
 async def test_right_types_run_with_nodes_own_library_known(checking: Body) -> None:
     result = await check(checking, RIGHT, "word")
     assert (result.exit.stage, result.exit.exit_code, result.stdout) == ("run", 0, b"7 true word\n")
     assert result.stderr == b""
 
 
+@in_one_loop
 async def test_without_the_option_a_wrong_type_runs(checking: Body) -> None:
     result = await checking.run(WRONG, language="ts")
     assert (result.exit.exit_code, result.stdout) == (0, b"seven\n")

@@ -10,6 +10,8 @@ from sandboxes.fake_script import Break, Delete, Die, Echo, End, Put, Show, Tell
 from sandboxes.protocol import Exit, OutputFrame, Program, SandboxFailed, SandboxSpec
 from tests.sandboxes.bodies import LIMITS, Body, finish, pieces
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 EVERY_BYTE = bytes(range(256))
 
 

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator, Mapping
 
 import pytest
+import pytest_asyncio
 
 from sandboxes.fake_script import AnyStep
 from sandboxes.local import LocalSandboxes
@@ -11,6 +12,8 @@ from tests.sandboxes import test_contract as contract
 from tests.sandboxes.ahead import waiting_for
 from tests.sandboxes.as_javascript import as_javascript
 from tests.sandboxes.bodies import Body, Find, Result, standing
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 _NO_PYTHON = {"warm_plain": 0, "warm_heavy": 0}
 
@@ -37,7 +40,7 @@ class JavaScriptBody(Body):
         return await super().run(program, language=language, files=files, **limits)
 
 
-@pytest.fixture(params=["tier-A", "tier-B"])
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["tier-A", "tier-B"])
 async def body(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, toolchains, prestarted={"js": 1}, **_NO_PYTHON)
     yield JavaScriptBody(request.param, sandboxes)

@@ -29,10 +29,15 @@ NAMES = {language.code: language.name for language in LANGUAGES}
 
 PRESTARTED = ("js", "ts", "php", "r", "java")
 STARTS = ("cold", "prestarted")
-CASES = [*(("cold", code) for code in CODES), *(("prestarted", code) for code in PRESTARTED)]
+ALL = [*(("cold", code) for code in CODES), *(("prestarted", code) for code in PRESTARTED)]
 """How a runtime starts must not be told from what a program sees: every test runs both ways."""
+HEAVY = {"go", "java", "cpp", "rs", "d"}
+"""Whose compilers take seconds: in `make test` they say hello, the rest is for `make test-languages`."""
+CASES = [case if case[1] not in HEAVY else pytest.param(*case, marks=pytest.mark.languages) for case in ALL]
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+thoroughly = pytest.mark.languages
+all_languages = pytest.mark.parametrize(("sandboxes", "language"), ALL, indirect=["sandboxes"])
 every_language = pytest.mark.parametrize(("sandboxes", "language"), CASES, indirect=["sandboxes"])
 both_starts = pytest.mark.parametrize("sandboxes", STARTS, indirect=True)
 cold = pytest.mark.parametrize("sandboxes", ["cold"], indirect=True)
@@ -117,7 +122,7 @@ def hello_source(language: str) -> str:
     return source.read_text()
 
 
-@every_language
+@all_languages
 async def test_hello_world(sandboxes: LocalSandboxes, language: str) -> None:
     """The examples run, say nothing on stderr, and leave no file behind."""
     told = await run(sandboxes, language, hello_source(language))
@@ -187,6 +192,7 @@ async def test_too_much_memory_is_told_as_such(sandboxes: LocalSandboxes, langua
     assert ended(told)[:2] == ("out_of_memory", "run"), told
 
 
+@thoroughly
 @cold
 async def test_endless_loops_time_out_with_their_output(sandboxes: LocalSandboxes) -> None:
     """What was printed before the end is there: no language keeps it in a buffer of its own."""
@@ -217,7 +223,7 @@ COMPILED = {
 
 
 @pytest.mark.parametrize(
-    ("sandboxes", "language"), [case for case in CASES if case[1] in COMPILED], indirect=["sandboxes"]
+    ("sandboxes", "language"), [case for case in ALL if case[1] in COMPILED], indirect=["sandboxes"]
 )
 async def test_compile_error_ends_in_stage_build(sandboxes: LocalSandboxes, language: str) -> None:
     """The compiler's message is the program's stderr, and that is an ordinary end."""
@@ -233,7 +239,7 @@ UNFINISHED = {"py": "print((", "js": "let = (", "php": "<?php echo (", "r": "cat
 
 
 @pytest.mark.parametrize(
-    ("sandboxes", "language"), [case for case in CASES if case[1] in UNFINISHED], indirect=["sandboxes"]
+    ("sandboxes", "language"), [case for case in ALL if case[1] in UNFINISHED], indirect=["sandboxes"]
 )
 async def test_syntax_error_of_an_interpreter_is_told_on_stderr(
     sandboxes: LocalSandboxes, language: str
@@ -257,6 +263,7 @@ async def test_bash_has_the_usual_companions(sandboxes: LocalSandboxes) -> None:
 JAVA_MAIN = "public static void main(String... a) { System.out.println(1); }"
 
 
+@thoroughly
 @both_starts
 @pytest.mark.parametrize(
     "code",

@@ -4,6 +4,8 @@ import pytest
 
 from tests.sandboxes.bodies import Body
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 WORD = "/program/.ended"
 
 

@@ -4,6 +4,8 @@ import pytest
 
 from tests.sandboxes.bodies import Body
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 FURNISH = r"""
 import os, socket
 os.symlink("/etc/passwd", "link"); os.symlink("/", "root"); os.symlink("..", "up")

@@ -16,6 +16,8 @@ from sandboxes.fake_script import End, Put, Write
 from sandboxes.local.cgroups import own_places
 from tests.sandboxes.bodies import Body, Find, standing
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 ROOT = Path(__file__).parents[2]
 
 

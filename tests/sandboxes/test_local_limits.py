@@ -10,6 +10,8 @@ import pytest
 from sandboxes.protocol import Exit, OutputFrame, Program
 from tests.sandboxes.bodies import MIB, Body, finish
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 ENDLESS_BUILD = """
 #if __INCLUDE_LEVEL__ == 0
 #warning here

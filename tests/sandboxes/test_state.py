@@ -4,13 +4,15 @@ import os
 import pickle
 import textwrap
 import zlib
-from collections.abc import AsyncIterator
 
 import pytest
+import pytest_asyncio
 
 from sandboxes.fake_script import Die, End, Recall, Remember, Wait
 from sandboxes.protocol import Exit, Program, SandboxSpec, SavedState, StateOrder
-from tests.sandboxes.bodies import LIMITS, MIB, Body, Find, Result, finish, standing
+from tests.sandboxes.bodies import LIMITS, MIB, Body, Result, Stand, finish
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
 
 
 class Session:
@@ -44,12 +46,10 @@ class Session:
         return result.stdout.decode()
 
 
-@pytest.fixture(params=["tier-A", "warm"])
-async def local(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
+@pytest_asyncio.fixture(loop_scope="session", params=["tier-A", "warm"])
+async def local(request: pytest.FixtureRequest, stand: Stand) -> Body:
     """A cold start and a waiting child: the two ways in which Python starts."""
-    sandboxes = await standing(request.param, toolchains)
-    yield Body(request.param, sandboxes)
-    await sandboxes.close()
+    return await stand(request.param)
 
 
 @pytest.fixture

@@ -12,6 +12,8 @@ from schemas.events import ToolCall
 from schemas.limits import TOOL_CALLS_MAX, TOOL_RESULT_BYTES_MAX
 from tests.sandboxes.bodies import Body
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 TOOLS = [Tool(name="get-weather"), Tool(name="other")]
 Answer = Callable[[Sandbox, Sequence[ToolCall]], Awaitable[None]]
 

@@ -9,7 +9,7 @@ import pytest
 
 from tests.simulation.world import simulate
 
-SEEDS = int(os.environ.get("SEEDS", "2000"))
+SEEDS = int(os.environ.get("SEEDS", "400"))
 BLOCK = 100
 
 

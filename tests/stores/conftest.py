@@ -23,6 +23,7 @@ from infra.stores.objects import ObjectStore
 from infra.stores.s3_objects import S3Objects
 from schemas.ids import SessionId, TenantId
 from tests.conftest import absent
+from tests.redis_servers import arrangements
 from tests.stores.s3_process import S3Process
 
 MIB = 1024 * 1024
@@ -135,7 +136,8 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run tests marked `everywhere` on a cluster and behind sentinels besides."""
     if metafunc.definition.get_closest_marker("everywhere"):
-        metafunc.parametrize("redis_kind", ["redis", "secure cluster", "sentinel"], indirect=True)
+        kinds = ["redis", *arrangements("secure cluster", "sentinel")]
+        metafunc.parametrize("redis_kind", kinds, indirect=True)
 
 
 @pytest.fixture

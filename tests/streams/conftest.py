@@ -1,7 +1,8 @@
 """The bodies that the contract is held to, behind one face for the tests.
 
 `world` is one broker of each kind in turn: memory, Valkey in one place and as a cluster, where a script
-reaches one slot only, the oldest Redis we support behind sentinels, and NATS. Some tests go over more.
+reaches one slot only, and NATS; by `make test-brokers` the oldest Redis we support behind sentinels as well,
+and for some tests every arrangement.
 """
 
 from collections.abc import AsyncIterator, Iterator
@@ -26,14 +27,18 @@ from streams.redis import RedisTransport
 from streams.topology import Subjects, Topology
 from tests.brokers import BrokerProcess
 from tests.nats_servers import NatsProcess
+from tests.redis_servers import arrangements
 
-POLICY = DeliveryPolicy(lease_s=0.6)
+PATIENT = DeliveryPolicy(lease_s=600.0)
+"""Nothing runs out, however busy the machine is."""
+SHORT = DeliveryPolicy(lease_s=0.6)
+"""For tests in which a handler dies, and only those: on a busy machine it runs out in anybody's hands."""
 
 
 class World(Protocol):
     """One broker, seen from outside, and transports on it."""
 
-    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+    async def transport(self, policy: DeliveryPolicy = PATIENT) -> Transport:
         """Return a started transport, as of one more process."""
 
     async def publish(self, body: bytes) -> None:
@@ -62,7 +67,7 @@ class MemoryWorld:
         self.broker = MemoryBroker()
         self._made: list[MemoryTransport] = []
 
-    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+    async def transport(self, policy: DeliveryPolicy = PATIENT) -> Transport:
         self._made.append(MemoryTransport(self.broker, policy))
         await self._made[-1].start()
         return self._made[-1]
@@ -97,7 +102,7 @@ class RedisWorld:
         self.client: Any = build_redis(config)
         self._made: list[RedisTransport] = []
 
-    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+    async def transport(self, policy: DeliveryPolicy = PATIENT) -> Transport:
         self._made.append(RedisTransport(self.config, policy, consumer="test"))
         await self._made[-1].start()
         return self._made[-1]
@@ -134,7 +139,7 @@ class NatsWorld:
         self._client: Client | None = None
         self._made: list[JetStreamTransport] = []
 
-    async def transport(self, policy: DeliveryPolicy = POLICY) -> Transport:
+    async def transport(self, policy: DeliveryPolicy = PATIENT) -> Transport:
         if not self._made:
             await self.outsider()
         self._made.append(JetStreamTransport(self.config, policy, name="test"))
@@ -211,8 +216,10 @@ def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
         server.close()
 
 
-BODIES = ("memory", "redis", "one-node cluster", "sentinel", "nats")
-"""Those that the whole contract is held against."""
+USUAL = ("memory", "redis", "one-node cluster", "nats")
+"""Those that the whole contract is held against each time."""
+OLDEST = ("sentinel",)
+"""The whole contract again, by `make test-brokers`: the oldest Redis we support."""
 FURTHER = ("standalone", "secure standalone", "cluster", "secure cluster", "secure sentinel")
 """Those of which tests marked `everywhere` are convinced besides: every arrangement, with and without TLS."""
 
@@ -221,7 +228,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Run a test that takes a `world` over every body, and over the further ones if it is so marked."""
     if "world" in metafunc.fixturenames:
         everywhere = metafunc.definition.get_closest_marker("everywhere")
-        metafunc.parametrize("world", [*BODIES, *FURTHER] if everywhere else BODIES, indirect=True)
+        metafunc.parametrize(
+            "world", [*USUAL, *arrangements(*OLDEST, *(FURTHER if everywhere else ()))], indirect=True
+        )
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.dead_letters import requeue
 from streams.protocol import Delivery
-from tests.streams.conftest import World
+from tests.streams.conftest import PATIENT, World
 from tests.streams.helpers import (
     command,
     consuming,
@@ -126,9 +126,8 @@ async def test_what_would_be_dead_again_is_refused_with_the_reason(
 ) -> None:
     """The letter stays for whoever mends it."""
     from streams.memory import MemoryBroker, MemoryTransport
-    from tests.streams.conftest import POLICY
 
-    transport = MemoryTransport(MemoryBroker(), POLICY)
+    transport = MemoryTransport(MemoryBroker(), PATIENT)
     letter = await buried(transport, body)
     with pytest.raises(RequestRefused, match=says):
         await requeue(transport, letter, new_id)

@@ -35,6 +35,7 @@ from tests.streams.helpers import (
     whole_log,
 )
 
+pytestmark = pytest.mark.brokers
 OUTPUTS = 5
 POLICY = DeliveryPolicy(lease_s=20.0)
 Breaking = Callable[[], Awaitable[object]]

@@ -9,7 +9,7 @@ from schemas.ids import ExecutionId
 from streams.log_errors import LogGone
 from streams.protocol import LoggedEvent
 from streams.redis import following
-from tests.streams.conftest import POLICY, World
+from tests.streams.conftest import PATIENT, World
 from tests.streams.helpers import (
     command,
     finished,
@@ -126,7 +126,7 @@ async def test_a_log_that_expires_while_it_is_followed_ends_with_an_error(
 ) -> None:
     """Not with silence."""
     monkeypatch.setattr(following, "RECHECK_S", 0.1)
-    policy = replace(POLICY, log_retention_s=0.3)
+    policy = replace(PATIENT, log_retention_s=0.3)
     edge = await world.transport(policy)
     await submit(edge, command())
     with pytest.raises(LogGone, match="job-1"):

@@ -3,7 +3,6 @@
 import asyncio
 import random
 from collections import Counter
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -14,7 +13,7 @@ from schemas.ids import ExecutionId
 from schemas.wire import decode_event, decode_run_code, encode
 from streams.lanes import BATCH_EVERY, FairOrder, lane_of
 from streams.protocol import Begun, Delivery, Parked, Transport
-from tests.streams.conftest import POLICY, MemoryWorld, NatsWorld, RedisWorld, World
+from tests.streams.conftest import SHORT, MemoryWorld, NatsWorld, RedisWorld, World
 from tests.streams.helpers import (
     begin,
     command,
@@ -33,8 +32,6 @@ from tests.streams.helpers import (
 )
 
 FLOOD = 40
-PATIENT = replace(POLICY, lease_s=600.0)
-"""For handlers that hold a delivery for a while before they begin it."""
 
 
 def job(name: str, tenant: str, priority: str = "interactive", **fields: Any) -> RunCode:
@@ -83,7 +80,7 @@ async def test_the_next_of_another_tenant_is_next_however_much_one_has_waiting(
     world: World, bare: bool
 ) -> None:
     """It is delayed by what runs in the slot, and by nothing of what was published before it."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     slot = OneSlot(handler)
     async with consuming(handler, slot.on_delivery, slots=1):
         for number in range(FLOOD):
@@ -102,7 +99,7 @@ async def test_the_next_of_another_tenant_is_next_however_much_one_has_waiting(
 
 async def test_tenants_that_wait_take_turns(world: World) -> None:
     """Three floods of different size: as long as all wait, each gets a third."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     slot = OneSlot(handler)
     async with consuming(handler, slot.on_delivery, slots=1):
         await submit(edge, job("first", "first"))
@@ -119,7 +116,7 @@ async def test_tenants_that_wait_take_turns(world: World) -> None:
 
 async def test_interactive_goes_first_and_batch_does_not_starve(world: World) -> None:
     """Of what waits every eighth is batch, though there is more that is interactive."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     slot = OneSlot(handler)
     async with consuming(handler, slot.on_delivery, slots=1):
         for number in range(6):
@@ -188,7 +185,7 @@ async def test_depth_tells_what_waits_by_priority_and_tenant(world: World) -> No
 
 async def test_what_is_finished_is_counted(world: World) -> None:
     """By which the edge measures how fast work is done."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     async with consuming(handler, lambda delivery: run_to_the_end(handler, delivery)):
         for number in range(3):
             await submit(edge, job(f"job-{number}", "one"))
@@ -200,7 +197,7 @@ async def test_what_is_finished_is_counted(world: World) -> None:
 
 async def test_an_idle_handler_takes_what_another_one_sorted(world: World) -> None:
     """Nothing waits while there is a free slot anywhere, whoever sorted it into lanes."""
-    edge, busy, idle = [await world.transport(PATIENT) for _ in range(3)]
+    edge, busy, idle = [await world.transport() for _ in range(3)]
     if isinstance(world, RedisWorld):
         idle._link.block_s = 600.0  # type: ignore[attr-defined] # it is told, it does not just look now and then
     slot = OneSlot(busy)
@@ -217,14 +214,14 @@ async def test_an_idle_handler_takes_what_another_one_sorted(world: World) -> No
 
 async def test_a_session_keeps_its_order_across_lanes(world: World) -> None:
     """What is interactive waits for the batch job that was published before it."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     async with taking(handler, 1) as deliveries:
         await submit(edge, job("holds-the-slot", "one"))
         await deliveries.get()
         await submit(edge, job("slow", "one", "batch", session_id="notebook"))
         await submit(edge, job("quick", "one", session_id="notebook"))
         await edge.depth()  # both are sorted
-        other = await world.transport(PATIENT)
+        other = await world.transport()
         async with taking(other, 3) as taken:
             quick, slow = await taken.get(), await taken.get()
             assert decode_run_code(quick.body).id == "quick"
@@ -238,7 +235,7 @@ async def test_a_session_keeps_its_order_across_lanes(world: World) -> None:
 
 async def test_a_handler_that_dies_leaves_what_waits_to_others(world: World) -> None:
     """Whatever it had sorted; nothing runs twice."""
-    edge, dying, alive = [await world.transport() for _ in range(3)]
+    edge, dying, alive = [await world.transport(SHORT) for _ in range(3)]
     slot = OneSlot(dying)
     task = asyncio.create_task(dying.consume(slot.on_delivery, 1))
     for number in range(12):
@@ -360,7 +357,7 @@ async def test_redis_and_memory_hand_out_in_the_same_order(redis_world: RedisWor
     """The arithmetic is written twice, in Python and in Lua."""
     dice = random.Random(3)
     memory = MemoryWorld()
-    handlers = [await redis_world.transport(PATIENT), await memory.transport(PATIENT)]
+    handlers = [await redis_world.transport(), await memory.transport()]
     slots = [OneSlot(handler) for handler in handlers]
     sizes = [dice.choice([0, 1, 1, 2, 5]) for _ in range(60)]
     waiting = 1

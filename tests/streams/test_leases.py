@@ -1,6 +1,7 @@
 """Leases: one writer at a time, whoever dies or wakes up late."""
 
 import asyncio
+import time
 from dataclasses import replace
 
 import pytest
@@ -8,8 +9,8 @@ import pytest
 from infra.errors import LeaseLost
 from schemas.ids import ExecutionId
 from streams.log_errors import LogFull
-from streams.protocol import Begun, Delivery, Ended, HeldElsewhere
-from tests.streams.conftest import POLICY, World
+from streams.protocol import Begun, Consumer, Delivery, Ended, HeldElsewhere, Lease
+from tests.streams.conftest import PATIENT, SHORT, World
 from tests.streams.helpers import (
     begin,
     begin_once_free,
@@ -30,8 +31,6 @@ from tests.streams.helpers import (
 )
 
 JOB = ExecutionId("job-1")
-PATIENT = replace(POLICY, lease_s=600.0)
-"""For handlers that do not renew: nothing of theirs runs out, however busy the machine is."""
 
 
 async def test_no_more_entries_are_taken_than_there_are_slots(world: World) -> None:
@@ -51,7 +50,7 @@ async def test_no_more_entries_are_taken_than_there_are_slots(world: World) -> N
 
 async def test_every_entry_runs_though_there_are_fewer_slots(world: World) -> None:
     """A slot that becomes free takes the next entry, and at no time do more run than there are slots."""
-    edge, handler = await world.transport(), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     running, most = 0, 0
     three_at_once = asyncio.Barrier(3)
 
@@ -73,7 +72,7 @@ async def test_every_entry_runs_though_there_are_fewer_slots(world: World) -> No
 @pytest.mark.everywhere
 async def test_the_entry_of_a_dead_handler_goes_to_another_one(world: World) -> None:
     """It comes back once nobody renewed it for a lease, and says that it was delivered before."""
-    edge, dead, alive = [await world.transport() for _ in range(3)]
+    edge, dead, alive = [await world.transport(SHORT) for _ in range(3)]
     await submit(edge, command())
     first = await take(dead)
     await lease_of(dead, first)
@@ -89,7 +88,7 @@ async def test_the_entry_of_a_dead_handler_goes_to_another_one(world: World) -> 
 
 async def test_an_execution_that_was_started_before_is_told_apart(world: World) -> None:
     """`retry` is decided by what is known: it had started, and this is where its log stands."""
-    edge, dead, alive = [await world.transport() for _ in range(3)]
+    edge, dead, alive = [await world.transport(SHORT) for _ in range(3)]
     await submit(edge, command())
     lease = await lease_of(dead, await take(dead))
     await dead.append(lease, [started(lease), output(lease, "half", 1)])
@@ -104,7 +103,7 @@ async def test_an_execution_that_was_started_before_is_told_apart(world: World) 
 @pytest.mark.everywhere
 async def test_who_lost_the_lease_can_write_nothing_more(world: World) -> None:
     """A handler that wakes late is fenced off in every way."""
-    edge, late, alive = [await world.transport() for _ in range(3)]
+    edge, late, alive = [await world.transport(SHORT) for _ in range(3)]
     await submit(edge, command())
     old = await lease_of(late, await take(late))
     async with taking(alive) as deliveries:
@@ -140,23 +139,33 @@ async def test_a_live_lease_is_not_taken_and_a_second_entry_for_it_is_acknowledg
 
 async def test_renewing_keeps_entry_and_lease_for_longer_than_one_lease(world: World) -> None:
     """A live handler is not taken for dead, however long its code runs."""
-    edge, handler, other = [await world.transport() for _ in range(3)]
+    edge, handler, other = [await world.transport(SHORT) for _ in range(3)]
     await submit(edge, command())
     async with taking(handler) as deliveries:
         lease = await lease_of(handler, await deliveries.get())
         async with taking(other) as others:
             for _ in range(10):
-                await asyncio.sleep(POLICY.heartbeat_s)
-                await handler.renew(lease)
+                await _renew_in_time(handler, lease)
             assert others.empty()
         await handler.finish(lease, [], finished(JOB))
+
+
+async def _renew_in_time(handler: Consumer, lease: Lease) -> None:
+    """Renew after a heartbeat. Whoever is kept from it by a busy machine may lose the lease, and rightly."""
+    before = time.monotonic()
+    await asyncio.sleep(SHORT.heartbeat_s)
+    try:
+        await handler.renew(lease)
+    finally:
+        if time.monotonic() - before > SHORT.lease_s:
+            pytest.skip("this machine is too busy to renew in time")
 
 
 @pytest.mark.everywhere
 async def test_an_execution_given_back_is_handed_out_at_once_and_counts_no_attempt(world: World) -> None:
     """Release is for a handler that stops before it could start."""
     edge = await world.transport()
-    first, second = await world.transport(PATIENT), await world.transport(PATIENT)
+    first, second = await world.transport(), await world.transport()
     await submit(edge, command())
     async with taking(first, 1) as deliveries:
         lease = await lease_of(first, await deliveries.get())
@@ -170,7 +179,7 @@ async def test_an_execution_given_back_is_handed_out_at_once_and_counts_no_attem
 
 async def test_attempts_beyond_the_limit_are_told(world: World) -> None:
     """Poison work is not tried for ever."""
-    policy = replace(POLICY, attempts_max=2, lease_s=0.3)
+    policy = replace(SHORT, attempts_max=2)
     edge = await world.transport(policy)
     await submit(edge, command())
     told = []
@@ -221,7 +230,7 @@ async def test_draining_ends_after_what_runs_and_leaves_the_rest(world: World) -
 
 async def test_an_entry_whose_handler_raised_is_retried(world: World) -> None:
     """An accident in our own code loses no work."""
-    edge, handler = await world.transport(), await world.transport()
+    edge, handler = await world.transport(SHORT), await world.transport(SHORT)
     await submit(edge, command())
     deliveries: list[int] = []
 
@@ -238,7 +247,7 @@ async def test_an_entry_whose_handler_raised_is_retried(world: World) -> None:
 
 async def test_a_full_log_refuses_output_and_nothing_else(world: World) -> None:
     """Bounded in entries, and `finished` is never lost."""
-    policy = replace(POLICY, log_entries_max=4)
+    policy = replace(PATIENT, log_entries_max=4)
     edge, handler = await world.transport(policy), await world.transport(policy)
     await submit(edge, command())
     lease = await lease_of(handler, await take(handler))
@@ -261,7 +270,7 @@ async def test_a_full_log_refuses_output_and_nothing_else(world: World) -> None:
 
 async def test_a_log_is_bounded_in_bytes_as_well(world: World) -> None:
     """Few large events fill it as many small ones do."""
-    policy = replace(POLICY, log_bytes_max=2000)
+    policy = replace(PATIENT, log_bytes_max=2000)
     edge, handler = await world.transport(policy), await world.transport(policy)
     await submit(edge, command())
     lease = await lease_of(handler, await take(handler))
@@ -269,6 +278,20 @@ async def test_a_log_is_bounded_in_bytes_as_well(world: World) -> None:
     with pytest.raises(LogFull):
         await handler.append(lease, [output(lease, "x" * 1000)])
     await handler.finish(lease, [], finished(JOB))
+
+
+async def test_a_cancelled_write_is_known_before_the_cancellation_goes_on(world: World) -> None:
+    """So that whoever writes next knows where the log stands."""
+    edge, handler = await world.transport(), await world.transport()
+    await submit(edge, command())
+    lease = await lease_of(handler, await take(handler))
+    writing = asyncio.create_task(handler.append(lease, [started(lease)]))
+    await asyncio.sleep(0)
+    writing.cancel()
+    await asyncio.wait([writing])
+    assert lease.seq == 2
+    await handler.finish(lease, [], finished(JOB))
+    assert types(await whole_log(edge, JOB)) == ["queued", "started", "finished"]
 
 
 async def test_misnumbered_events_are_our_own_mistake(world: World) -> None:
@@ -282,7 +305,7 @@ async def test_misnumbered_events_are_our_own_mistake(world: World) -> None:
 
 async def test_a_consumer_that_is_killed_leaves_what_it_held_to_others(world: World) -> None:
     """Also in the middle of running several at once, each ends exactly once."""
-    edge, dying, alive = [await world.transport() for _ in range(3)]
+    edge, dying, alive = [await world.transport(SHORT) for _ in range(3)]
     for number in range(6):
         await submit(edge, command(f"job-{number}"))
     held = asyncio.Semaphore(0)

@@ -21,6 +21,7 @@ from tests.streams.helpers import (
     whole_log,
 )
 
+pytestmark = pytest.mark.brokers
 POLICY = DeliveryPolicy(lease_s=20.0)
 
 

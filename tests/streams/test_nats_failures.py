@@ -16,9 +16,9 @@ from infra.nats import NatsConfig, NatsTls
 from schemas.ids import ExecutionId
 from streams.jetstream import JetStreamTransport, link
 from streams.jetstream.wire import Silent
-from streams.protocol import Delivery, DeliveryPolicy, Ended
+from streams.protocol import Delivery, Ended
 from tests.nats_servers import NatsProcess
-from tests.streams.conftest import POLICY, NatsWorld
+from tests.streams.conftest import PATIENT, SHORT, NatsWorld
 from tests.streams.helpers import (
     begin,
     command,
@@ -36,7 +36,6 @@ from tests.streams.helpers import (
 )
 
 JOB = ExecutionId("job-1")
-PATIENT = DeliveryPolicy(lease_s=30.0)
 
 
 async def test_a_server_that_is_away_is_said_quickly_and_without_secrets(
@@ -46,7 +45,7 @@ async def test_a_server_that_is_away_is_said_quickly_and_without_secrets(
     monkeypatch.setattr(link, "PUBLISH_S", 1.0)
     monkeypatch.setattr(link, "SILENT_S", 1.0)
     config = NatsConfig(servers=("nats://user:hunter2@127.0.0.1:1",), connect_timeout_s=0.2)
-    transport = JetStreamTransport(config, POLICY, name="test")
+    transport = JetStreamTransport(config, PATIENT, name="test")
     await transport.start()
     async with asyncio.timeout(60):
         calls = (submit(transport, command()), transport.depth(), transport.ping(), transport.read(JOB))
@@ -63,7 +62,7 @@ async def test_work_goes_on_when_the_server_comes_back(own_nats: NatsProcess) ->
     """Killed in the middle: the reader resumes, the writer repeats, the consumer takes new work."""
     own_nats.start()
     world = NatsWorld(own_nats.config)
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     written, killed = asyncio.Event(), asyncio.Event()
 
     async def run(delivery: Delivery) -> None:
@@ -112,7 +111,7 @@ async def test_a_writer_gives_up_when_its_lease_must_have_run_out(own_nats: Nats
     """Then another handler may own the execution, and nothing more may be written."""
     own_nats.start()
     world = NatsWorld(own_nats.config)
-    edge, handler = await world.transport(), await world.transport()
+    edge, handler = await world.transport(SHORT), await world.transport(SHORT)
     await submit(edge, command())
     lease = await lease_of(handler, await take(handler))
     own_nats.kill()
@@ -126,8 +125,8 @@ async def test_a_write_whose_answer_was_lost_is_not_written_twice(
     nats_world: NatsWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The repeat finds its own event at the end of the log."""
-    edge: Any = await nats_world.transport(PATIENT)
-    handler: Any = await nats_world.transport(PATIENT)
+    edge: Any = await nats_world.transport()
+    handler: Any = await nats_world.transport()
     for transport in (edge, handler):
         _lose_every_first_answer(transport, monkeypatch)
     assert (await submit(edge, command())).result == "accepted"
@@ -158,27 +157,12 @@ def _lose_every_first_answer(transport: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(its_link, "ask", ask)
 
 
-async def test_a_cancelled_write_is_known_before_the_cancellation_goes_on(nats_world: NatsWorld) -> None:
-    """So that whoever writes next knows where the log stands."""
-    edge, handler = await nats_world.transport(), await nats_world.transport()
-    await submit(edge, command())
-    lease = await lease_of(handler, await take(handler))
-    writing = asyncio.create_task(handler.append(lease, [started(lease)]))
-    await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
-    assert lease.seq == 2
-    await handler.finish(lease, [], finished(JOB))
-    assert types(await whole_log(edge, JOB)) == ["queued", "started", "finished"]
-
-
 @pytest.mark.parametrize("step", ["results", "$JS.ACK"])
 async def test_a_crash_between_log_and_acknowledgement_is_healed(
     nats_world: NatsWorld, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """The next `begin` completes what was left undone, and the result is there once."""
-    edge, dying, alive = [await nats_world.transport() for _ in range(3)]
+    edge, dying, alive = [await nats_world.transport(SHORT) for _ in range(3)]
     reply_to = f"{nats_world.config.prefix}backend:answers"
     await submit(edge, command(reply_to=reply_to))
     lease = await lease_of(dying, await take(dying))
@@ -280,7 +264,7 @@ async def test_who_is_refused_is_told_why(
     own_nats.more = certificates.server_lines
     own_nats.start()
     config = replace(own_nats.config, tls=certificates.client, user="millrace", password="secret")
-    transport = JetStreamTransport(replace(config, **change), POLICY, name="test")
+    transport = JetStreamTransport(replace(config, **change), PATIENT, name="test")
     with pytest.raises(Unavailable) as refused:
         async with asyncio.timeout(60):
             await transport.ping()
@@ -297,7 +281,7 @@ async def test_nothing_is_told_to_a_server_that_does_not_speak_tls(own_nats: Nat
     context = ssl.create_default_context()
     assert context.verify_mode == ssl.CERT_REQUIRED
     config = replace(own_nats.config, tls=NatsTls(), user="millrace", password="secret")
-    transport = JetStreamTransport(config, POLICY, name="test")
+    transport = JetStreamTransport(config, PATIENT, name="test")
     with pytest.raises(Unavailable, match="does not speak TLS"):
         async with asyncio.timeout(60):
             await transport.ping()
@@ -310,7 +294,7 @@ async def test_a_server_that_hangs_is_away_and_everything_goes_on_when_it_wakes(
     """The connection stays open all the while; nobody waits on it for ever, and what was sent counts once."""
     own_nats.start()
     world = NatsWorld(own_nats.config)
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     written, asleep = asyncio.Event(), asyncio.Event()
 
     async def run(delivery: Delivery) -> None:

@@ -15,7 +15,7 @@ from streams.protocol import Delivery, DeliveryPolicy, Ended
 from streams.redis import RedisTransport, following, link, settling
 from tests.brokers import BrokerProcess
 from tests.conftest import StartBroker
-from tests.streams.conftest import POLICY, RedisWorld
+from tests.streams.conftest import PATIENT, SHORT, RedisWorld
 from tests.streams.helpers import (
     begin,
     command,
@@ -42,7 +42,7 @@ async def test_a_broker_that_is_away_is_said_quickly_and_without_secrets(
     """A front door answers 503 within seconds; the message says where it looked."""
     monkeypatch.setattr(link, "PUBLISH_S", 0.5)
     config = RedisConfig(url="redis://user:hunter2@127.0.0.1:1/0", connect_timeout_s=0.2)
-    transport = RedisTransport(config, POLICY, consumer="test")
+    transport = RedisTransport(config, PATIENT, consumer="test")
     await transport.start()
     async with asyncio.timeout(20):
         for call in (submit(transport, command()), transport.depth(), transport.ping(), transport.read(JOB)):
@@ -113,7 +113,7 @@ async def test_a_writer_gives_up_when_its_lease_must_have_run_out(start_broker: 
     """Then another handler may own the execution, and nothing more may be written."""
     broker = start_broker()
     world = RedisWorld(broker.config)
-    edge, handler = await world.transport(), await world.transport()
+    edge, handler = await world.transport(SHORT), await world.transport(SHORT)
     await submit(edge, command())
     lease = await lease_of(handler, await take(handler))
     broker.kill()
@@ -162,28 +162,13 @@ def _lose_every_first_answer(transport: Any, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(link, "run", run)
 
 
-async def test_a_cancelled_write_is_known_before_the_cancellation_goes_on(redis_world: RedisWorld) -> None:
-    """So that whoever writes next knows where the log stands."""
-    edge, handler = await redis_world.transport(), await redis_world.transport()
-    await submit(edge, command())
-    lease = await lease_of(handler, await take(handler))
-    writing = asyncio.create_task(handler.append(lease, [started(lease)]))
-    await asyncio.sleep(0)
-    writing.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await writing
-    assert lease.seq == 2
-    await handler.finish(lease, [], finished(JOB))
-    assert types(await whole_log(edge, JOB)) == ["queued", "started", "finished"]
-
-
 @pytest.mark.parametrize("step", ["result", "acknowledgement"])
 async def test_a_crash_between_log_and_acknowledgement_is_healed(
     redis_cluster: BrokerProcess, redis_prefix: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
     """Where one script cannot do it all, the next `begin` completes what was left undone."""
     world = RedisWorld(replace(redis_cluster.config, prefix=redis_prefix))
-    edge, dying, alive = [await world.transport() for _ in range(3)]
+    edge, dying, alive = [await world.transport(SHORT) for _ in range(3)]
     reply_to = f"{redis_prefix}answers"
     await submit(edge, command(reply_to=reply_to))
     lease = await lease_of(dying, await take(dying))

@@ -13,7 +13,7 @@ from streams.protocol import DeliveryPolicy
 from streams.redis import requests
 from streams.redis.scripts import SWEEP
 from tests.conftest import StartBroker
-from tests.streams.conftest import RedisWorld
+from tests.streams.conftest import SHORT, RedisWorld
 from tests.streams.helpers import (
     command,
     consuming,
@@ -56,7 +56,7 @@ async def test_names_of_dead_consumers_are_forgotten_but_never_what_they_hold(
 ) -> None:
     """A consumer that holds entries keeps its name until they are reclaimed."""
     monkeypatch.setattr(requests, "CONSUMER_FORGOTTEN_AFTER_S", 0.0)
-    dead, handler = await redis_world.transport(), await redis_world.transport()
+    dead, handler = await redis_world.transport(SHORT), await redis_world.transport(SHORT)
     await submit(dead, command())
     await take(dead)
 

@@ -1,7 +1,6 @@
 """Lanes on Redis: what is left of them, what they cost, and who mends them when something of them is lost."""
 
 import asyncio
-from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ import pytest
 from schemas.wire import encode
 from streams.protocol import Begun, Delivery, Transport
 from streams.redis.scripts import TAKE
-from tests.streams.conftest import POLICY, RedisWorld
+from tests.streams.conftest import SHORT, RedisWorld
 from tests.streams.helpers import (
     begin,
     command,
@@ -24,7 +23,6 @@ from tests.streams.helpers import (
     whole_log,
 )
 
-PATIENT = replace(POLICY, lease_s=600.0)
 JOBS = 9
 
 
@@ -80,7 +78,7 @@ async def test_lanes_that_were_lost_are_made_anew(redis_world: RedisWorld, lost:
 
 async def test_a_bell_that_a_dead_handler_heard_rings_again(redis_world: RedisWorld) -> None:
     """It is found among what was abandoned, and is no request."""
-    edge, dying, alive = [await redis_world.transport() for _ in range(3)]
+    edge, dying, alive = [await redis_world.transport(SHORT) for _ in range(3)]
     await redis_world.client.sadd(f"{redis_world.names.lanes}:idle", "dead")
     await some_wait(redis_world, edge)
     bell = await redis_world.client.hget(redis_world.names.lanes, "bell")
@@ -120,7 +118,7 @@ async def test_a_taker_that_dies_between_asking_and_the_answer_loses_nothing(red
 
 async def test_while_slots_are_free_no_script_is_asked(redis_world: RedisWorld) -> None:
     """Fairness costs the uncontended path no round trip."""
-    edge, handler = await redis_world.transport(PATIENT), await redis_world.transport(PATIENT)
+    edge, handler = await redis_world.transport(), await redis_world.transport()
     link: Any = handler._link  # type: ignore[attr-defined]
     link.block_s = 600.0
     really, asked = link.run, []

@@ -14,7 +14,7 @@ from schemas.commands import CancelExecution, RunCode
 from schemas.wire import decode_event, decode_run_code, encode
 from streams.protocol import Begun, Delivery, Parked, Transport
 from streams.redis import turns
-from tests.streams.conftest import POLICY, MemoryWorld, NatsWorld, RedisWorld, World
+from tests.streams.conftest import SHORT, MemoryWorld, NatsWorld, RedisWorld, World
 from tests.streams.helpers import (
     begin,
     command,
@@ -31,8 +31,6 @@ from tests.streams.helpers import (
     types,
     whole_log,
 )
-
-PATIENT = replace(POLICY, lease_s=600.0)
 
 
 def member(name: str, session: str = "notebook", **fields: Any) -> RunCode:
@@ -74,7 +72,7 @@ async def nothing_left(transport: Transport) -> bool:
 
 async def test_the_second_of_a_session_waits_without_holding_anything(world: World) -> None:
     """Its entry is acknowledged, and it still counts as waiting."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     for name in ("one", "two"):
         await submit(edge, member(name))
     async with taking(handler) as deliveries:
@@ -88,7 +86,7 @@ async def test_the_second_of_a_session_waits_without_holding_anything(world: Wor
 @pytest.mark.everywhere
 async def test_the_next_one_is_published_again_when_its_turn_has_come(world: World) -> None:
     """At once, and still known to be as old as it is."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     for name in ("one", "two"):
         await submit(edge, member(name))
     async with taking(handler) as deliveries:
@@ -106,7 +104,7 @@ async def test_the_next_one_is_published_again_when_its_turn_has_come(world: Wor
 
 async def test_whoever_begins_first_the_turn_is_of_what_was_published_first(world: World) -> None:
     """Also for those who publish without asking us."""
-    handler = await world.transport(PATIENT)
+    handler = await world.transport()
     for name in ("one", "two", "three"):
         await world.publish(encode(member(name)))
     async with taking(handler, 8) as deliveries:
@@ -122,7 +120,7 @@ async def test_whoever_begins_first_the_turn_is_of_what_was_published_first(worl
 
 async def test_a_handler_that_died_before_it_began_keeps_the_place_of_its_entry(world: World) -> None:
     """What comes later waits until it was reclaimed and has ended."""
-    edge, dead, alive = [await world.transport() for _ in range(3)]
+    edge, dead, alive = [await world.transport(SHORT) for _ in range(3)]
     await submit(edge, member("one"))
     await take(dead)
     await submit(edge, member("two"))
@@ -142,7 +140,7 @@ async def test_a_handler_that_died_before_it_began_keeps_the_place_of_its_entry(
 
 async def test_the_turn_of_a_handler_that_died_passes_on_when_its_execution_has_ended(world: World) -> None:
     """The lease runs out, another handler ends it, and the next one follows."""
-    edge, dead, alive = [await world.transport() for _ in range(3)]
+    edge, dead, alive = [await world.transport(SHORT) for _ in range(3)]
     await submit(edge, member("one"))
     await lease_of(dead, await take(dead))
     await submit(edge, member("two"))
@@ -164,7 +162,7 @@ class Members:
 
     async def start(self) -> None:
         """Start one more handler, of three slots."""
-        handler = await self._world.transport()
+        handler = await self._world.transport(SHORT)
 
         async def on_delivery(delivery: Delivery) -> None:
             begun = await begin(handler, delivery)
@@ -186,7 +184,7 @@ class Members:
 
 async def test_order_and_exclusion_hold_among_three_handlers_that_are_killed(world: World) -> None:
     """Thirty executions of one session, published in both ways; handlers die holding any of them."""
-    edge, members = await world.transport(), Members(world)
+    edge, members = await world.transport(SHORT), Members(world)
     for _ in range(3):
         await members.start()
     names = [f"job-{number:02}" for number in range(30)]
@@ -208,11 +206,11 @@ async def test_order_and_exclusion_hold_among_three_handlers_that_are_killed(wor
 
 async def test_other_sessions_and_other_tenants_do_not_wait(world: World) -> None:
     """A hundred sessions beside one that is stuck, one of them of the same name."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     await submit(edge, member("stuck"))
     async with taking(handler, 1) as deliveries:
         lease = await lease_of(handler, await deliveries.get())
-        other = await world.transport(PATIENT)
+        other = await world.transport()
         async with consuming(other, lambda delivery: run_to_the_end(other, delivery)):
             await submit(edge, member("theirs", tenant="acme"))
             for number in range(100):
@@ -224,7 +222,7 @@ async def test_other_sessions_and_other_tenants_do_not_wait(world: World) -> Non
 
 async def test_an_execution_that_opens_its_session_waits_for_nobody_and_others_for_it(world: World) -> None:
     """It is named like the session, as every run of the compatible contract is."""
-    edge, handler = await world.transport(PATIENT), await world.transport(PATIENT)
+    edge, handler = await world.transport(), await world.transport()
     await submit(edge, member("fresh", "fresh"))
     await submit(edge, member("next", "fresh"))
     async with taking(handler) as deliveries:
@@ -264,7 +262,7 @@ async def test_a_cancel_reaches_an_execution_that_waits_for_its_turn(world: Worl
 
 async def test_a_deadline_reaches_an_execution_that_waits_for_its_turn(world: World) -> None:
     """It comes again once it has passed, and begins without its turn to say so, not to run."""
-    edge, handler = await world.transport(), await world.transport()
+    edge, handler = await world.transport(SHORT), await world.transport(SHORT)
     await submit(edge, member("one"))
     await submit(edge, member("late", deadline=datetime.now(UTC) + timedelta(seconds=0.3)))
     async with taking(handler, 8) as deliveries:
@@ -279,7 +277,7 @@ async def test_a_deadline_reaches_an_execution_that_waits_for_its_turn(world: Wo
 
 async def test_a_line_goes_on_when_the_entry_of_its_first_is_gone(world: World) -> None:
     """Somebody deleted the requests; those that were parked are not lost with it."""
-    edge, dead, alive = [await world.transport() for _ in range(3)]
+    edge, dead, alive = [await world.transport(SHORT) for _ in range(3)]
     for name in ("one", "two"):
         await submit(edge, member(name))
     async with taking(dead) as deliveries:
@@ -315,7 +313,7 @@ async def redis_like(request: pytest.FixtureRequest, redis_prefix: str) -> Any:
 
 async def test_a_wake_that_was_lost_is_made_good_by_another_handler(redis_like: RedisWorld) -> None:
     """The handler died right after its `finished`."""
-    edge, dying, alive = [await redis_like.transport() for _ in range(3)]
+    edge, dying, alive = [await redis_like.transport(SHORT) for _ in range(3)]
     for name in ("one", "two"):
         await submit(edge, member(name))
     async with taking(dying) as deliveries:
@@ -332,7 +330,7 @@ async def test_a_handler_that_dies_while_it_parks_loses_nothing(
     redis_like: RedisWorld, step: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At whichever step: the entry is pending still, and everything runs once."""
-    edge, dying, alive = [await redis_like.transport() for _ in range(3)]
+    edge, dying, alive = [await redis_like.transport(SHORT) for _ in range(3)]
     for name in ("one", "two"):
         await submit(edge, member(name))
     async with taking(dying) as deliveries:
@@ -352,7 +350,7 @@ async def test_dying_between_publishing_again_and_forgetting_the_park_runs_nothi
     redis_like: RedisWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It is published twice then, and known by its id."""
-    edge, dying, alive = [await redis_like.transport() for _ in range(3)]
+    edge, dying, alive = [await redis_like.transport(SHORT) for _ in range(3)]
     for name in ("one", "two"):
         await submit(edge, member(name))
     async with taking(dying) as deliveries:
@@ -371,7 +369,7 @@ async def test_a_session_that_nobody_shares_costs_no_round_trip(
     redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The turn is taken by the script that takes the lease, and given back by the one that finishes."""
-    edge, handler = await redis_world.transport(PATIENT), await redis_world.transport(PATIENT)
+    edge, handler = await redis_world.transport(), await redis_world.transport()
     calls = 0
     really: Callable[..., Awaitable[Any]] = handler._link.client.execute_command
 
@@ -435,5 +433,5 @@ async def _next_of(deliveries: "asyncio.Queue[Delivery]", name: str) -> Delivery
 
 async def _renew(handler: Transport, lease: Any) -> None:
     while True:
-        await asyncio.sleep(POLICY.heartbeat_s)
+        await asyncio.sleep(SHORT.heartbeat_s)
         await handler.renew(lease)
