@@ -1,7 +1,8 @@
 """A folder that is costly to make: it exists complete, readable by every user, or not at all."""
 
+import fcntl
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -22,6 +23,18 @@ def built_folder(final: Path) -> Iterator[Path]:
             _open_to_all(path)
         with suppress(OSError):  # the folder exists and is not empty
             unfinished.rename(final)
+
+
+def built_once(final: Path, fill: Callable[[Path], None]) -> Path:
+    """Return `final`, filled by `fill` if it was not there; who comes second waits and does not build."""
+    if not final.is_dir():
+        final.parent.mkdir(parents=True, exist_ok=True)
+        with final.with_name(final.name + ".lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not final.is_dir():
+                with built_folder(final) as unfinished:
+                    fill(unfinished)
+    return final
 
 
 def _open_to_all(path: Path) -> None:

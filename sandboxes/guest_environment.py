@@ -13,7 +13,7 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
-from infra.built_folder import built_folder
+from infra.built_folder import built_once
 from infra.errors import Misconfigured
 from sandboxes.guest.missing_module import EXPECTED
 from sandboxes.toolchain import Toolchain, with_binds, with_env
@@ -47,15 +47,15 @@ def make_guest(python: Toolchain, caches: Path) -> Path:
 
     Raises `Misconfigured` if packages cannot be had.
     """
-    final = guest_folder(python, caches)
-    if not final.is_dir():
-        with built_folder(final) as folder:
-            _call(python.paths["python3"], "-m", "venv", "--without-pip", str(folder))
-            _install(folder / "bin" / "python3")
-            _drop_scripts(folder / "bin")
-            _teach_matplotlib(folder)
-            _import_all(folder)
-    return final
+
+    def fill(folder: Path) -> None:
+        _call(python.paths["python3"], "-m", "venv", "--without-pip", str(folder))
+        _install(folder / "bin" / "python3")
+        _drop_scripts(folder / "bin")
+        _teach_matplotlib(folder)
+        _import_all(folder)
+
+    return built_once(guest_folder(python, caches), fill)
 
 
 def _install(python: Path) -> None:

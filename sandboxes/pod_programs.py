@@ -9,7 +9,7 @@ import shutil
 import sys
 from pathlib import Path
 
-from infra.built_folder import built_folder
+from infra.built_folder import built_once
 from infra.cache_folder import cache_folder
 from infra.setup import go
 from sandboxes.guest_zip import guest_zip
@@ -21,13 +21,13 @@ _WAITERS = ("waiter.js", "waiter.php", "waiter.R")
 
 def pod_programs() -> Path:
     """Return a folder laid out as the image's root: /agent, /sidecar, /guest. Raises `Misconfigured`."""
-    folder = cache_folder(os.environ) / f"pod-programs-{go.fingerprint(SOURCES)}"
-    if not folder.is_dir():
-        compiler = go.get_go()
-        with built_folder(folder) as unfinished:
-            for name in _PROGRAMS:
-                go.build(compiler, SOURCES, f"./{name}", unfinished / name, "-ldflags=-s -w")
-    return folder
+    return built_once(cache_folder(os.environ) / f"pod-programs-{go.fingerprint(SOURCES)}", _build)
+
+
+def _build(folder: Path) -> None:
+    compiler = go.get_go()
+    for name in _PROGRAMS:
+        go.build(compiler, SOURCES, f"./{name}", folder / name, "-ldflags=-s -w")
 
 
 def put_guest_files(folder: Path) -> None:

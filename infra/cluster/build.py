@@ -1,11 +1,10 @@
 """Compiling Kubernetes, once for each version: one program that holds all of it, Helm, the pause process."""
 
-import fcntl
 import os
 import sys
 from pathlib import Path
 
-from infra.built_folder import built_folder
+from infra.built_folder import built_once
 from infra.cache_folder import cache_folder
 from infra.setup import go
 
@@ -17,14 +16,7 @@ _PACKAGES = {"kube": ".", "pause": "./pause", "helm": "helm.sh/helm/v3/cmd/helm"
 
 def programs() -> Path:
     """Return the folder with `kube`, `helm` and `pause`, building it if need be. Raises `Misconfigured`."""
-    folder = _folder()
-    if not folder.is_dir():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(folder.name + ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits instead of building too
-            if not folder.is_dir():
-                _build(folder)
-    return folder
+    return built_once(_folder(), _build)
 
 
 def is_built() -> bool:
@@ -39,9 +31,8 @@ def _folder() -> Path:
 def _build(folder: Path) -> None:
     compiler = go.get_go(_GO_OLDEST)
     print(f"Building Kubernetes {VERSION}, once; this takes 4 to 20 minutes ...", file=sys.stderr)  # noqa: T201
-    with built_folder(folder) as unfinished:
-        for name, package in _PACKAGES.items():
-            go.build(compiler, SOURCES, package, unfinished / name, *_flags())
+    for name, package in _PACKAGES.items():
+        go.build(compiler, SOURCES, package, folder / name, *_flags())
 
 
 def _flags() -> list[str]:

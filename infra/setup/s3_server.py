@@ -4,13 +4,12 @@ Run by itself it builds and says where: `python -m infra.setup.s3_server`. That 
 time and wants a Go compiler; afterwards it takes nothing.
 """
 
-import fcntl
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-from infra.built_folder import built_folder
+from infra.built_folder import built_once
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
 from infra.setup.go import environment as go_environment
@@ -22,39 +21,30 @@ _VERSION = "v1.8.0"
 
 def is_built() -> bool:
     """Whether `s3_server` returns at once."""
-    return _binary().exists()
+    return _folder().is_dir()
 
 
 def s3_server() -> Path:
     """Return the server's binary, building it if need be. Raises `Misconfigured`."""
-    binary = _binary()
-    folder = binary.parent
-    if not binary.exists():
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        with folder.with_name(folder.name + ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)  # whoever comes second waits instead of building too
-            if not binary.exists():
-                _build(folder)
-    return binary
+    return built_once(_folder(), _build) / "versitygw"
 
 
-def _binary() -> Path:
-    return cache_folder(os.environ) / f"versitygw-{_VERSION}" / "versitygw"
+def _folder() -> Path:
+    return cache_folder(os.environ) / f"versitygw-{_VERSION}"
 
 
 def _build(folder: Path) -> None:
     go = get_go()
     print(f"Building {_MODULE}@{_VERSION}, once; this takes some minutes ...", file=sys.stderr)  # noqa: T201
-    with built_folder(folder) as unfinished:
-        result = subprocess.run(
-            [go, "install", "-trimpath", "-ldflags=-s -w", f"{_MODULE}@{_VERSION}"],
-            env={**go_environment(go), "GOBIN": str(unfinished)},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if result.returncode != 0:
-            raise Misconfigured(f"the S3 server of the tests could not be built: {result.stderr[-500:]}")
+    result = subprocess.run(
+        [go, "install", "-trimpath", "-ldflags=-s -w", f"{_MODULE}@{_VERSION}"],
+        env={**go_environment(go), "GOBIN": str(folder)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if result.returncode != 0:
+        raise Misconfigured(f"the S3 server of the tests could not be built: {result.stderr[-500:]}")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """Installing what is missing, against an apt-get and dpkg-query that the test makes up."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from infra import system_packages
-from infra.built_folder import built_folder
+from infra.built_folder import built_folder, built_once
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
 from infra.system_packages import install, install_command, not_installed, services_kept_from_starting
@@ -135,6 +136,14 @@ def test_of_two_builders_the_first_wins(tmp_path: Path) -> None:
             (early / "who").write_text("early")
     assert (tmp_path / "made" / "who").read_text() == "early"
     assert [path.name for path in tmp_path.iterdir()] == ["made"]
+
+
+def test_what_takes_long_is_built_once(tmp_path: Path) -> None:
+    """However many want it at the same time."""
+    built: list[Path] = []
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: built_once(tmp_path / "made", built.append), range(8)))
+    assert (set(found), len(built)) == ({tmp_path / "made"}, 1)
 
 
 def test_links_out_of_a_built_folder_keep_their_targets_mode(tmp_path: Path) -> None:
