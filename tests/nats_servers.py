@@ -1,7 +1,9 @@
 """Real NATS servers as child processes of a test: one, or three in a cluster."""
 
 import contextlib
+import os
 import shutil
+import signal
 import socket
 import subprocess
 import tempfile
@@ -50,6 +52,16 @@ class NatsProcess:
             self._process = subprocess.Popen([self._binary, "-c", str(path)], stdout=log, stderr=log)
         until(self._listens, "nats-server to listen")
 
+    def stop(self) -> None:
+        """Let it hang, and wait until all of it does: a signal reaches one thread after the other."""
+        os.kill(self.pid, signal.SIGSTOP)
+        threads = Path(f"/proc/{self.pid}/task")
+        until(lambda: all(_is_stopped(thread) for thread in threads.iterdir()), "nats-server to stop")
+
+    def go_on(self) -> None:
+        """Let it run again."""
+        os.kill(self.pid, signal.SIGCONT)
+
     def kill(self) -> None:
         """End it at once, as a power failure would."""
         if self._process is not None:
@@ -79,6 +91,10 @@ class NatsProcess:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), timeout=1):
             return True
         return False
+
+
+def _is_stopped(thread: Path) -> bool:
+    return (thread / "stat").read_text().rpartition(") ")[2][0] == "T"
 
 
 class NatsCluster:

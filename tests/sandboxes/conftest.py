@@ -1,11 +1,13 @@
 """Every body of the sandbox protocol behind one fixture."""
 
+import asyncio
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
+from infra.tasks import end_tasks
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_toolchains
 from tests.sandboxes.bodies import Body, Find, Stand, standing
@@ -45,15 +47,23 @@ async def stand(toolchains: Find) -> AsyncIterator[Stand]:
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["tier-A", "warm", "tier-B", "warm-B", "tier-D", "fake"])
-async def body(request: pytest.FixtureRequest, stand: Stand) -> Body:
+async def body(request: pytest.FixtureRequest, stand: Stand) -> AsyncIterator[Body]:
     """Every body in turn."""
-    return await stand(request.param)
+    yield await stand(request.param)
+    await end_overdue_tests()
 
 
 @pytest_asyncio.fixture(loop_scope="session", params=["tier-A", "warm", "tier-B", "warm-B"])
-async def local(request: pytest.FixtureRequest, stand: Stand) -> Body:
+async def local(request: pytest.FixtureRequest, stand: Stand) -> AsyncIterator[Body]:
     """Those that isolate, in turn."""
-    return await stand(request.param)
+    yield await stand(request.param)
+    await end_overdue_tests()
+
+
+async def end_overdue_tests() -> None:
+    """A test whose time was over would go on in the loop that all share."""
+    names = {task: task.get_coro().__name__ for task in asyncio.all_tasks()}
+    await end_tasks(*(task for task, name in names.items() if name.startswith("test_")))
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

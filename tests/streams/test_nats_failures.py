@@ -1,8 +1,6 @@
 """NATS away, back, slow to answer, half done or somebody else: accepted work goes on."""
 
 import asyncio
-import os
-import signal
 import ssl
 from dataclasses import replace
 from pathlib import Path
@@ -310,13 +308,13 @@ async def test_a_server_that_hangs_is_away_and_everything_goes_on_when_it_wakes(
         reading = asyncio.create_task(whole_log(edge, JOB))
         await submit(edge, command())
         await written.wait()
-        os.kill(own_nats.pid, signal.SIGSTOP)
+        await asyncio.to_thread(own_nats.stop)
         asleep.set()
         try:
             with pytest.raises(Unavailable):
                 await edge.ping()
         finally:
-            os.kill(own_nats.pid, signal.SIGCONT)
+            own_nats.go_on()
         async with asyncio.timeout(60):
             assert [event.seq for event in await reading] == list(range(1, 24))
     assert len(await world.results()) == 1

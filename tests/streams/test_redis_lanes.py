@@ -63,7 +63,7 @@ async def test_nothing_of_lanes_is_left_when_nothing_waits(redis_world: RedisWor
 @pytest.mark.parametrize("lost", ["lanes", "one list", "marks"])
 async def test_lanes_that_were_lost_are_made_anew(redis_world: RedisWorld, lost: str) -> None:
     """By whoever looks for abandoned entries next: what waits is pending for a consumer that is nobody."""
-    edge, handler = await redis_world.transport(), await redis_world.transport()
+    edge, handler = await redis_world.transport(SHORT), await redis_world.transport(SHORT)
     await some_wait(redis_world, edge)
     keys = await keys_of_lanes(redis_world)
     wanted = {
@@ -107,7 +107,7 @@ async def test_an_entry_that_was_deleted_while_it_waited_is_passed_over(redis_wo
 
 async def test_a_taker_that_dies_between_asking_and_the_answer_loses_nothing(redis_world: RedisWorld) -> None:
     """What was claimed for it is reclaimed like anything it had."""
-    edge, alive = await redis_world.transport(), await redis_world.transport()
+    edge, alive = await redis_world.transport(SHORT), await redis_world.transport(SHORT)
     await some_wait(redis_world, edge)
     link: Any = alive._link  # type: ignore[attr-defined]
     keys = [redis_world.names.requests, redis_world.names.lanes]

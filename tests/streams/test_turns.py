@@ -290,7 +290,7 @@ async def test_a_line_goes_on_when_the_entry_of_its_first_is_gone(world: World) 
 
 async def test_a_request_published_again_while_it_is_parked_runs_once(world: World) -> None:
     """Joining is publishing once more."""
-    edge, handler = await world.transport(), await world.transport()
+    edge, handler = await world.transport(SHORT), await world.transport(SHORT)
     for name in ("one", "two", "two", "two"):
         await submit(edge, member(name))
     async with consuming(handler, lambda delivery: end(handler, delivery), slots=8):
@@ -392,7 +392,7 @@ async def test_a_session_that_nobody_shares_costs_no_round_trip(
 
 async def test_nothing_of_a_line_is_left_when_all_have_ended(redis_like: RedisWorld) -> None:
     """Neither a line nor a parked request."""
-    edge, handler = await redis_like.transport(), await redis_like.transport()
+    edge, handler = await redis_like.transport(SHORT), await redis_like.transport(SHORT)
     for number in range(5):
         await submit(edge, member(f"job-{number}"))
     async with consuming(handler, lambda delivery: end(handler, delivery), slots=8):
