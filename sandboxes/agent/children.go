@@ -87,13 +87,5 @@ func preferAsVictim(pid int) {
 	_ = os.WriteFile("/proc/"+strconv.Itoa(pid)+"/oom_score_adj", []byte("1000"), 0)
 }
 
-// killAll kills every process but ours: as process 1 in one stroke, else all descendants that it finds.
-func killAll() {
-	if os.Getpid() == 1 {
-		_ = syscall.Kill(-1, syscall.SIGKILL)
-		return
-	}
-	for _, pid := range descendants() {
-		_ = syscall.Kill(pid, syscall.SIGKILL)
-	}
-}
+// killAll kills every process but ours.
+func killAll() { signalAll(syscall.SIGKILL) }

@@ -54,6 +54,7 @@ func (r *run) carryOut(order shared.Order, waiting *ahead) {
 		return
 	}
 	before, watch := measure(), startWatch(order.Limits, r.stop)
+	throttle := startThrottle(order.Limits)
 	ended := &shared.Ended{Stage: order.Commands[len(order.Commands)-1].Stage}
 	var err error
 	if waiting != nil {
@@ -61,6 +62,7 @@ func (r *run) carryOut(order shared.Order, waiting *ahead) {
 	} else {
 		err = r.carryOutAll(order, ended)
 	}
+	throttle.stop()
 	if err != nil && !errors.Is(err, errStopped) {
 		watch.stop()
 		r.fail(err)

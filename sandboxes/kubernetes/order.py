@@ -77,12 +77,18 @@ def run_order(
             "disk_bytes_max": config.disk_bytes_max,
             "output_bytes_max": limits.output_bytes_max,
             "flood_bytes_max": FLOOD_BYTES_MAX,
+            "cpus": _cpus(limits, config),
         },
         "seccomp": _base64(filter_bytes(config.network, machine)),
     }
     if (text := _to_whoever_waits(recipe, steps, program)) and len(text) <= ORDER_BYTES_MAX:
         order["order"] = text
     return order
+
+
+def _cpus(limits: SandboxLimits, config: PodConfig) -> float:
+    """Return what the agent is to hold the run to; 0 where the request asks nothing below the container's."""
+    return limits.cpus if limits.cpus < config.limits.cpus else 0
 
 
 def _to_whoever_waits(recipe: Recipe, steps: Steps, program: Program) -> str:

@@ -12,12 +12,13 @@ type Command struct {
 
 // Limits of one run; 0 is none, but for output.
 type Limits struct {
-	MemoryBytesMax int64  `json:"memory_bytes_max"`
-	PidsMax        int    `json:"pids_max"`
-	OpenFilesMax   uint64 `json:"open_files_max"`
-	DiskBytesMax   uint64 `json:"disk_bytes_max"`
-	OutputBytesMax int64  `json:"output_bytes_max"`
-	FloodBytesMax  int64  `json:"flood_bytes_max"` // beyond the output's limit; then the code is killed
+	MemoryBytesMax int64   `json:"memory_bytes_max"`
+	PidsMax        int     `json:"pids_max"`
+	OpenFilesMax   uint64  `json:"open_files_max"`
+	DiskBytesMax   uint64  `json:"disk_bytes_max"`
+	OutputBytesMax int64   `json:"output_bytes_max"`
+	FloodBytesMax  int64   `json:"flood_bytes_max"` // beyond the output's limit; then the code is killed
+	CPUs           float64 `json:"cpus"`            // fewer than the container has
 }
 
 // Order is one run.

@@ -25,6 +25,25 @@ def test_a_program_runs_and_its_end_is_told(pair: Pair) -> None:
     assert result.facts["memory_bytes_peak"] > 1 << 20
 
 
+def test_fewer_cpus_than_the_container_has_are_held(pair: Pair) -> None:
+    """All processes together, and only those; one that somebody else stopped stays so, and may be ended."""
+    code = (
+        "import os, signal, time\n"
+        "idle = os.fork()\n"
+        "if not idle: time.sleep(60); os._exit(0)\n"
+        "os.kill(idle, signal.SIGSTOP); os.waitpid(idle, os.WUNTRACED)\n"
+        "other = os.fork()\n"
+        "while time.process_time() < 0.3: pass\n"
+        "if not other: os._exit(0)\n"
+        "os.waitpid(other, 0)\n"
+        "print(open(f'/proc/{idle}/stat').read().split()[2], flush=True); os.kill(idle, signal.SIGKILL)\n"
+    )
+    result = outcome(pair.run(**python(code, timeout_s=60.0, limits={"cpus": 0.2})))
+    assert (result.stdout, result.facts["status"]) == (b"T\n", 0), result.facts
+    assert result.facts["cpu_s"] >= 0.6
+    assert result.facts["wall_s"] > result.facts["cpu_s"] / 0.2 * 0.5, "unbounded it takes as long, or half"
+
+
 def test_a_signal_is_told_as_the_kernel_does(pair: Pair) -> None:
     result = outcome(pair.run(**python("import os, signal; os.kill(os.getpid(), signal.SIGSEGV)")))
     assert result.facts["status"] & 0x7F == signal.SIGSEGV
