@@ -15,6 +15,7 @@ from infra.errors import RequestRefused
 from infra.logs import configure_logs
 from infra.settings import Settings, load_settings
 from sandboxes.bodies import build_sandboxes
+from sandboxes.missing_module import advised
 from sandboxes.protocol import Exit, OutputFrame, Program, Sandbox, SandboxFailed, SandboxSpec
 from schemas.commands import RunCode
 from schemas.limits import SandboxLimits
@@ -52,7 +53,7 @@ async def _run(sandbox: Sandbox, command: RunCode, printer: Printer) -> int:
     if command.stdin is None:
         _connect_own_stdin(sandbox)
     exit_ = None
-    async for frame in sandbox.run(_program(command)):
+    async for frame in advised(sandbox.run(_program(command)), sandbox.kind):
         match frame:
             case OutputFrame(stream, data):
                 printer.output(stream, data)

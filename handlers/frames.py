@@ -4,6 +4,7 @@ from collections.abc import Callable
 from datetime import datetime
 
 from handlers.execution import Execution
+from sandboxes.missing_module import advised
 from sandboxes.protocol import Exit, OutputFrame, Program, Sandbox, SandboxFailed, ToolCalls
 from schemas.events import ToolCallsRequested
 
@@ -12,7 +13,7 @@ async def run_program(
     execution: Execution, sandbox: Sandbox, program: Program, now: Callable[[], datetime]
 ) -> Exit:
     """Run it and return how it ended. Raises `SandboxFailed` or `LeaseLost`."""
-    async for frame in sandbox.run(program):
+    async for frame in advised(sandbox.run(program), sandbox.kind):
         match frame:
             case OutputFrame():
                 await execution.journal.output(frame)

@@ -15,7 +15,7 @@ from pathlib import Path
 
 from infra.built_folder import built_once
 from infra.errors import Misconfigured
-from sandboxes.guest.missing_module import EXPECTED
+from sandboxes.missing_module import EXPECTED
 from sandboxes.toolchain import Toolchain, with_binds, with_env
 
 REQUIREMENTS = Path(__file__).parent.parent / "infra" / "guest" / "requirements.txt"

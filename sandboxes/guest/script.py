@@ -21,8 +21,6 @@ import traceback
 import types
 from typing import Any, Callable, Protocol, Sequence, TextIO  # noqa: UP035  3.9
 
-from . import missing_module
-
 LAST_WORD = "/program/.ended"
 """A symbolic link; what it points to is the exit status of a Python program that came to its own end."""
 _FLUSH_FAILED = 120
@@ -112,10 +110,7 @@ def _execute(main: types.ModuleType, path: str, tools: Tools | None) -> int:
         _show(interrupt, path)
         _end_by_interrupt()
     except BaseException as error:
-        status = _show(error, path)
-        if isinstance(error, ModuleNotFoundError) and (advice := missing_module.advice(error)):
-            _write_error(advice + "\n")
-        return status
+        return _show(error, path)
     return 0
 
 

@@ -69,6 +69,13 @@ def test_out_of_memory_is_status_137(tmp_path: Path) -> None:
     assert ended.returncode == 137
 
 
+def test_a_missing_module_is_explained(tmp_path: Path) -> None:
+    """As on a server."""
+    ended = run(tmp_path, "import no_such_module")
+    assert ended.stderr.endswith("programs cannot install packages.\n")
+    assert ended.returncode == 1
+
+
 def test_types_are_checked_if_asked_for(tmp_path: Path) -> None:
     """Then a wrong one is an error of the build, and nothing runs."""
     wrong = 'const n: number = "seven";\nconsole.log(n);\n'

@@ -10,8 +10,8 @@ import pytest
 
 from infra.cache_folder import cache_folder
 from infra.errors import Misconfigured
-from sandboxes.guest.missing_module import EXPECTED, advice
 from sandboxes.guest_environment import REQUIREMENTS, guest_folder, make_guest, use_guest
+from sandboxes.missing_module import EXPECTED
 from sandboxes.reach import NOBODY, is_reachable
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_tools
@@ -112,19 +112,3 @@ def test_python_and_bash_use_it_where_it_is(python: Toolchain) -> None:
 def test_other_pins_or_another_python_make_another_environment(python: Toolchain, tmp_path: Path) -> None:
     """So an upgrade never changes packages under a running service."""
     assert guest_folder(python, tmp_path) != guest_folder(replace(python, version="3.99.0"), tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("error", "words"),
-    [
-        (ModuleNotFoundError("", name="numpy"), "make guest"),
-        (ModuleNotFoundError("", name="leftpad"), "cannot install packages"),
-        (ModuleNotFoundError("", name="numpy.nothing"), ""),
-        (ModuleNotFoundError("raised by hand"), ""),
-    ],
-)
-def test_a_missing_module_is_named_with_what_can_be_done(error: ModuleNotFoundError, words: str) -> None:
-    """Two cases to tell apart: the operator can add it, or nobody planned for it."""
-    said = advice(error)
-    assert words in said
-    assert bool(said) is bool(words)

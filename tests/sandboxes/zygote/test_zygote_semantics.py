@@ -128,17 +128,6 @@ async def test_modules_beside_the_data_can_be_imported(run) -> None:
     assert (await run(code)).stdout == "5 /mnt/data /mnt/data\n"
 
 
-async def test_a_missing_module_is_explained(run) -> None:
-    """Below the traceback stands who can help."""
-    result = await run("import numpy.no_such, no_such_module")
-    assert "numpy is not installed on this server" in result.stderr
-    result = await run("import no_such_module")
-    assert result.stderr.endswith(
-        "\nno_such_module is not installed on this server, and programs cannot install packages.\n"
-    )
-    assert result.code == 1
-
-
 async def test_the_environment_is_what_was_asked_for(run) -> None:
     """Nothing of the service's or the zygote's own environment shows."""
     result = await run("import os\nprint(sorted(os.environ), os.environ['X'])", env={"X": "ü"})
