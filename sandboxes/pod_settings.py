@@ -30,6 +30,7 @@ def _pod(settings: Settings) -> PodConfig:
         memory_request=settings.k8s_memory_request,
         limits=settings.sandbox_limits(),
         network=not settings.enable_network_isolation,
+        own_filesystem=settings.enable_filesystem_isolation,
         runtime_class=settings.gke_sandbox_runtime_class if gvisor else None,
         node_selector=settings.gke_sandbox_node_selector if gvisor else {},
         tolerations=settings.gke_sandbox_custom_tolerations if gvisor else (),

@@ -56,7 +56,9 @@ class Security:
     )
     enable_filesystem_isolation: bool = setting(
         True,
-        "Sandboxes see a file system of their own. The local sandbox cannot do without it.",
+        "Sandboxes write to folders of their own only, all else is read-only. Off: code in a pod may change "
+        "what its image lets an ordinary user change, until the pod ends with the execution. The local "
+        "sandbox cannot do without it.",
     )
 
 

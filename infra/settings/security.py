@@ -106,7 +106,7 @@ def _sandbox(settings: Settings) -> Iterator[Finding]:
         message = "Code in sandboxes reaches whatever this machine reaches, Redis and metadata services too."
         yield Finding("high", "ENABLE_NETWORK_ISOLATION", message, "Set it to true.")
     if not settings.enable_filesystem_isolation:
-        message = "The file system of a sandbox is not sealed."
+        message = "Code in a pod may change its container's file system and fill the disk it is granted."
         yield Finding("high", "ENABLE_FILESYSTEM_ISOLATION", message, "Set it to true.")
     if settings.millrace_allow_weak_sandbox:
         message = "The local sandbox may start on a host that cannot isolate code well (tier D)."

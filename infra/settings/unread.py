@@ -7,6 +7,4 @@ UNREAD: frozenset[str] = frozenset({
     # auth
     "API_KEY_CACHE_TTL",
     "MASTER_API_KEY",
-    # security
-    "ENABLE_FILESYSTEM_ISOLATION",
 })  # fmt: skip

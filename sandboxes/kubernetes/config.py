@@ -36,6 +36,8 @@ class PodConfig:
     limits: SandboxLimits = field(default_factory=SandboxLimits)
     network: bool = False
     """Whether the code may reach the network; off, the pods cannot resolve names either."""
+    own_filesystem: bool = True
+    """Off, code may change what its image lets an ordinary user change, for as long as its pod lives."""
     runtime_class: str | None = None
     node_selector: Mapping[str, str] = field(default_factory=dict)
     tolerations: Sequence[Mapping[str, Any]] = ()

@@ -68,8 +68,8 @@ def language_container(recipe: Recipe, config: PodConfig) -> Manifest:
         "command": [f"{AGENT_FOLDER}/agent", *([] if is_agent else ["hold"])],
         "workingDir": DATA_FOLDER,
         "env": _environment({PORT_VARIABLE: str(config.executor_port)}),
-        "securityContext": _powerless(),
-        "resources": _for_code(recipe, config) if is_agent else _for_service(config),
+        "securityContext": _powerless() | {"readOnlyRootFilesystem": config.own_filesystem},
+        "resources": _with_disk(_for_code(recipe, config) if is_agent else _for_service(config), config),
         "volumeMounts": [_millrace(), *(_mount(name) for name in PLACES)],
     }
 
@@ -159,6 +159,14 @@ def _resources(cpu: Mapping[str, str], memory: str, memory_reserved: str) -> Man
         "requests": {"cpu": cpu["request"], "memory": memory_reserved, **disk},
         "limits": {"cpu": cpu["limit"], "memory": memory, **disk},
     }
+
+
+def _with_disk(resources: Manifest, config: PodConfig) -> Manifest:
+    """Return the language container's resources, with disk where code may write beside its folders."""
+    if config.own_filesystem:
+        return resources
+    disk = {"ephemeral-storage": mebibytes(_LOGS_BYTES + config.disk_bytes_max)}
+    return {kind: {**amounts, **disk} for kind, amounts in resources.items()}
 
 
 def _powerless() -> Manifest:

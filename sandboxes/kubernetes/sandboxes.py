@@ -30,6 +30,7 @@ from sandboxes.protocol import (
 )
 
 log = structlog.get_logger(__name__)
+_UNSEALED = "Code may change the file system of its container (ENABLE_FILESYSTEM_ISOLATION=false)."
 
 _CODES = frozenset(recipe.code for recipe in RECIPES)
 Dispose = Callable[[], Coroutine[None, None, None]]
@@ -176,6 +177,10 @@ class KubernetesSandboxes:
             log.warning("pods_not_held", reason=away.message)
 
     def _notes(self) -> list[str]:
+        unsealed = [] if self._config.pod.own_filesystem else [_UNSEALED]
+        return [*unsealed, *self._pool_notes()]
+
+    def _pool_notes(self) -> list[str]:
         if not any(self._config.pool.sizes.values()):
             return []
         if self._status is None:

@@ -52,6 +52,7 @@ PODS: dict[str, Example] = {
     "py-gvisor": ("py", GVISOR),
     "py-nsenter": ("py", {"K8S_EXECUTION_MODE": "nsenter"}),
     "py-network": ("py", {"ENABLE_NETWORK_ISOLATION": "false"}),
+    "py-unsealed": ("py", {"MILLRACE_SANDBOX": "kubernetes", "ENABLE_FILESYSTEM_ISOLATION": "false"}),
     "js-private-images": ("js", PRIVATE),
     "go-private-images": ("go", PRIVATE),
     "cpp-big": ("cpp", BIG),
