@@ -5,7 +5,6 @@ import json
 import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
 import typer
@@ -13,11 +12,10 @@ from rich.console import Console
 from rich.table import Column, Table
 from rich.text import Text
 
+from commands.own_broker import on_own_broker, own_broker
 from infra.errors import RequestRefused
 from infra.logs import configure_logs
-from infra.process.broker import EmbeddedBroker
 from infra.settings import Settings, load_settings
-from infra.settings.secret import SecretUrl
 from schemas.wire import find_id
 from streams.bodies import build_transport
 from streams.dead_letters import KeptLetter, Postmaster, find, requeue
@@ -136,10 +134,8 @@ def _with_transport(work: Callable[[Postmaster], Awaitable[T]]) -> T:
 
 @asynccontextmanager
 async def _transport(settings: Settings) -> AsyncIterator[Postmaster]:
-    if settings.millrace_transport == "redis" and not settings.redis_configured:
-        broker = EmbeddedBroker(settings.millrace_data_dir / "broker")
-        changes: dict[str, Any] = {"redis_url": SecretUrl(broker.url), "redis_password": None}
-        settings = replace(settings, **changes)
+    if settings.millrace_transport == "redis" and (broker := own_broker(settings)):
+        settings = on_own_broker(settings, broker)
     transport = build_transport(settings, "millrace-dead")
     try:
         yield transport

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from commands.greeting import greet
+from commands.own_broker import on_own_broker, own_broker
 from commands.reload import run_reloading
 from edge.from_settings import refuse_default_key
 from edge.process import bindings_of
@@ -26,7 +27,6 @@ from infra.process.child import ChildSpec
 from infra.process.data_dir import DataDir
 from infra.process.supervisor import Supervisor
 from infra.settings import Settings, load_settings
-from infra.settings.secret import SecretUrl
 
 _EXIT_ADDRESS_TAKEN = 1
 _LOOPBACK = "127.0.0.1"
@@ -48,7 +48,7 @@ def serve(port: int | None = None) -> int:
         except Misconfigured as error:
             tell(f"{error} Choose another with {_port_setting(settings)} or --port.")
             return _EXIT_ADDRESS_TAKEN
-        broker = _broker_of(settings)
+        broker = own_broker(settings)
         children = list(_children(settings, listeners, broker))
         status = Supervisor(children, tell, on_stopping=listening.close).run()
     if broker is not None:
@@ -78,16 +78,12 @@ def _port_setting(settings: Settings) -> str:
     return "HTTPS_PORT" if settings.enable_https else "API_PORT"
 
 
-def _broker_of(settings: Settings) -> EmbeddedBroker | None:
-    return None if settings.redis_configured else EmbeddedBroker(settings.millrace_data_dir / "broker")
-
-
 def _children(
     settings: Settings, listeners: Sequence[socket.socket], broker: EmbeddedBroker | None
 ) -> Iterator[ChildSpec]:
     """Yield what runs, in the order of starting."""
     if broker is not None:
-        settings = _on_the_embedded_broker(settings, broker)
+        settings = on_own_broker(settings, broker)
         yield ChildSpec(
             "broker",
             broker.run,
@@ -111,13 +107,3 @@ def _children(
     yield ChildSpec(
         "greeting", lambda: greet(settings, address, broker, since), stage=_EDGE_STAGE, restart=False
     )
-
-
-def _on_the_embedded_broker(settings: Settings, broker: EmbeddedBroker) -> Settings:
-    changes: dict[str, Any] = {
-        "redis_url": SecretUrl(broker.url),
-        "redis_password": None,
-        "redis_tls_enabled": False,
-        "redis_db": 0,
-    }
-    return replace(settings, **changes)

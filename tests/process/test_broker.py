@@ -8,9 +8,12 @@ from typing import Any
 import pytest
 import redis
 
+from commands.own_broker import on_own_broker, own_broker
+from infra.connect import redis_config
 from infra.errors import Misconfigured
 from infra.process import broker as broker_module
 from infra.process.broker import EmbeddedBroker, find_server
+from infra.settings import load_settings
 
 Start = Callable[[str], Any]
 
@@ -90,3 +93,21 @@ def test_a_server_older_than_7_is_passed_over(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(broker_module, "_packaged_server", lambda: str(old))
     monkeypatch.setattr(broker_module.shutil, "which", lambda name: str(new))
     assert find_server() == str(new)
+
+
+def test_what_is_set_for_another_broker_does_not_lead_away_from_it(tmp_path: Path) -> None:
+    """`serve` and `dead` look in the same place, whatever else the environment says."""
+    strangers = {"REDIS_DB": "3", "REDIS_PASSWORD": "secret", "REDIS_TLS_ENABLED": "true"}
+    strangers |= {"MILLRACE_REDIS_USERNAME": "somebody", "MILLRACE_DATA_DIR": str(tmp_path)}
+    settings = load_settings({"MILLRACE_ENV_FILE": os.devnull, "HOME": "/nowhere", **strangers})
+    broker = own_broker(settings)
+    assert broker is not None
+    config = redis_config(on_own_broker(settings, broker))
+    assert (config.url, config.db, config.username, config.password, config.tls) == (
+        broker.url,
+        0,
+        None,
+        None,
+        None,
+    )
+    broker.leave_nothing()
