@@ -21,6 +21,11 @@ PROFILES = sorted((ROOT / "infra" / "helm" / "profiles").glob("*.yaml"))
 @pytest.fixture(scope="session")
 def helm() -> str:
     """The program."""
+    return helm_here()
+
+
+def helm_here() -> str:
+    """Return where it is."""
     built = sorted(cache_folder(os.environ).glob("kubernetes-*/helm"))
     found = str(built[-1]) if built else shutil.which("helm")
     return found or absent("there is no Helm here; the cluster of the tests brings one along")

@@ -5,11 +5,14 @@ So what is tried is whether the steps work on a Debian with the base's tools, no
 root; knows the instructions that our files use and fails at any other.
 """
 
+import os
 import re
 import shlex
 import shutil
 import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +22,10 @@ ROOT = Path(__file__).resolve().parents[2]
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _STEP_TIMEOUT_S = 900
 _SHARED = ("proc", "dev", "sys")
+_CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin") or "chroot"
+"""By its path: the PATH of a step is its image's own."""
+_WAY_OUT = re.compile(r"(?i)(https?|no)_proxy|node_extra_ca_certs|pip_cert|ssl_cert_(file|dir)")
+"""Variables by which this machine reaches registries: an engine would be told them too."""
 
 
 @dataclass
@@ -130,17 +137,20 @@ class Build:
 
     def _run(self, stage: Stage, text: str) -> None:
         env = {"PATH": "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+        env |= {name: value for name, value in os.environ.items() if _WAY_OUT.fullmatch(name)}
         env |= {"HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"} | stage.env
         # the machine's packages are no empty image's: nothing of it may be started or kept
         script = f"cd {shlex.quote(stage.folder)} && {text}"
+        began = time.monotonic()
         done = subprocess.run(
-            ["chroot", str(stage.place), "/bin/sh", "-c", script],
+            [_CHROOT, str(stage.place), "/bin/sh", "-c", script],
             env=env,
             capture_output=True,
             text=True,
             timeout=_STEP_TIMEOUT_S,
             check=False,
         )
+        sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {text[:90]}\n")
         assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
 
 

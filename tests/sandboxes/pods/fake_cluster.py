@@ -84,6 +84,15 @@ class FakeCluster:
         pod["status"] = {**pod.get("status", {}), **status}
         await self._store("pods", pod, "MODIFIED")
 
+    async def free_the_lease(self, name: str) -> None:
+        """Let nobody wait for the lease of the dead to run out."""
+        if lease := self.objects.get(("leases", name)):
+            lease["spec"]["holderIdentity"] = ""
+
+    async def events(self) -> list[Object]:
+        """Return all events."""
+        return [thing for (kind, _), thing in self.objects.items() if kind == "events"]
+
     async def forget_history(self) -> None:
         """Make every watch that exists too old."""
         self._oldest = self._version + 1

@@ -88,6 +88,19 @@ async def test_other_settings_replace_the_pods(cluster: FakeCluster, api: Kubern
         await full(claims, 2)
 
 
+async def test_a_pod_that_waited_too_long_is_replaced(
+    cluster: FakeCluster, api: KubernetesApi, claims: Claims
+):
+    """Its age is the cluster's to tell, so the settings shorten what is too long."""
+    async with running(PodPool(config_of({"py": 1}), api, claims, "p1")):
+        await full(claims, 1)
+    (old,) = cluster.pods()
+    await asyncio.sleep(1.1)
+    async with running(PodPool(config_of({"py": 1}, idle_s_max=1.0), api, claims, "p2")):
+        await eventually(lambda: old in cluster.deleted, "the old one to go")
+        await eventually(lambda: len(cluster.created) > 1, "another one")
+
+
 @pytest.mark.parametrize(
     "how", [ended("OOMKilled"), {"phase": "Failed", "reason": "Evicted"}], ids=["oom", "evicted"]
 )
@@ -161,9 +174,8 @@ async def test_a_pool_that_cannot_fill_says_why_and_does_not_hurry(
             return bool(status and "no such image" in status.levels["py"].trouble)
 
         await eventually(is_told, "the reason")
-        events = [thing for (kind, _), thing in cluster.objects.items() if kind == "events"]
-        await eventually(lambda: any(kind == "events" for kind, _ in cluster.objects), "an event")
-        events = [thing for (kind, _), thing in cluster.objects.items() if kind == "events"]
+        await eventually(cluster.events, "an event")
+        events = await cluster.events()
         assert events[0]["reason"] == "PoolCannotFill"
         assert "no such image" in events[0]["message"]
         await asyncio.sleep(0.5)

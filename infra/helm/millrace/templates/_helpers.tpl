@@ -157,6 +157,7 @@ spec:
 {{- $_ := set $settings "REDIS_HOST" (printf "%s-redis" (include "millrace.name" .)) -}}
 {{- end -}}
 {{- if .Values.nats.builtIn -}}
+{{- $_ := set $settings "MILLRACE_TRANSPORT" "nats" -}}
 {{- $_ := set $settings "NATS_URL" (printf "nats://%s-nats:4222" (include "millrace.name" .)) -}}
 {{- end -}}
 {{- range $name, $value := .Values.settings -}}
