@@ -88,7 +88,7 @@ def _take_down(place: Home) -> None:
 
 
 def _stop(place: Home, programs: Programs) -> None:
-    for name in ("kubelet", "kube-proxy", *reversed(control_plane.PARTS)):
+    for name in ("kubelet", "kube-proxy", "names", *reversed(control_plane.PARTS)):
         programs.stop(name)
     if place.has_node:
         if programs.is_running("containerd") and build.is_built():

@@ -2,6 +2,7 @@
 
 import json
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,11 @@ from typing import Any
 from infra.cluster import api
 from infra.cluster.home import BRIDGE, CGROUP, LOOPBACK, NETWORK, NODE, NODE_ADDRESS, POD_NET, Home
 from infra.cluster.images import Image, write_archive
+from infra.cluster.names import DOMAIN
 from infra.cluster.programs import Programs
 
 PACKAGES = ("containerd", "containernetworking-plugins", "nftables", "iptables", "iproute2", "openssl")
-PARTS = ("kubelet", "kube-proxy", "containerd")
+PARTS = ("kubelet", "kube-proxy", "names", "containerd")
 _PAUSE = "test.local/pause:1"
 RUNTIMES = ("runc", "other")
 """`other` is there for a RuntimeClass to name; it is the same program."""
@@ -26,6 +28,7 @@ def start_node(home: Home, programs: Programs, built: Path) -> None:
     pause = home.folder / "pause.tar"
     write_archive(pause, Image(_PAUSE, files={"/pause": built / "pause"}, entrypoint=("/pause",)))
     load_images(home, [pause])
+    programs.start("names", sys.executable, "-m", "infra.cluster.names")
     (home.folder / "kubelet.json").write_text(json.dumps(_kubelet(home), indent=1))
     programs.start(
         "kubelet",
@@ -133,7 +136,8 @@ def _kubelet(home: Home) -> dict[str, Any]:
         "imageGCLowThresholdPercent": 99,
         "podLogsDir": str(home.folder / "pod-logs"),
         "volumePluginDir": str(home.folder / "volume-plugins"),
-        "clusterDNS": [LOOPBACK],  # there is none; this only silences a warning for each pod
+        "clusterDNS": [NODE_ADDRESS],
+        "clusterDomain": DOMAIN,
         "maxPods": 200,
         "podPidsLimit": 1024,
     }

@@ -1,7 +1,7 @@
 """The service's image for the cluster of the tests, packed from this checkout: no engine, no registry.
 
 It holds what infra/docker/Dockerfile would put in (the locked packages, the rooms), on this machine's Python,
-but for S3's SDK; and the embedded broker under the name that the chart starts Redis by.
+but for S3's SDK; and the embedded broker under the name that the chart starts Redis by, and a nats-server.
 """
 
 import os
@@ -38,6 +38,7 @@ def load_service() -> None:
             **_packages(),
             **_for_debians_python(),
             "/usr/local/bin/redis-server": Path(find_server()),
+            "/usr/local/bin/nats-server": Path(sys.executable).with_name("nats-server"),
         },
         links={
             "/bin": "usr/bin",

@@ -1,8 +1,11 @@
-"""The chart, installed: edge, handlers, pool and Redis as pods, which run code in pods."""
+"""The chart, installed as documented: all its processes and brokers as pods, which run code in pods."""
 
 import json
-import subprocess
+import threading
 import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,109 +16,114 @@ from tests.cluster.conftest import HaveImages
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
 from tests.cluster.service_image import REPOSITORY, TAG, load_service
-from tests.helm.conftest import CHART, PROFILES
+from tests.helm.conftest import CHART, PROFILES, run
 
 pytestmark = [pytest.mark.cluster("pods"), pytest.mark.timeout(500)]
-TRY = next(path for path in PROFILES if path.stem == "try")
 KEY = "a-key-of-this-test-alone"
+VALUES = {
+    "image": {"repository": REPOSITORY, "tag": TAG, "pullPolicy": "Never"},
+    "redis": {"image": f"{REPOSITORY}:{TAG}", "storage": ""},
+    "nats": {"image": f"{REPOSITORY}:{TAG}", "storage": ""},
+    "edge": {"replicas": 1},
+    "handlers": {"replicas": 1},
+    "pool": {"replicas": 1},
+}
+SETTINGS = {
+    "K8S_SIDECAR_IMAGE": image_name("sidecar"),
+    "LANG_IMAGE_PY": image_name("py"),
+    "K8S_IMAGE_PULL_POLICY": "Never",
+    "POD_POOL_PY": 1,
+}
+"""For this cluster: no registry, no disks, two processors. The rest is the profile's."""
 
 
-def test_the_chart_installs_and_serves(cluster: Cluster, namespace: str, have_images: HaveImages) -> None:
-    """This cluster has no name server, so Redis is told by its address once that is known."""
+@dataclass
+class Release:
+    """One installation of a profile, `rel`, in a namespace of its own."""
+
+    cluster: Cluster
+    namespace: str
+    profile: Path
+    folder: Path
+    settings: dict[str, Any] = field(default_factory=lambda: dict(SETTINGS))
+
+    def helm(self, verb: str, *more: str) -> str:
+        """Run Helm on it; what pods and events say is told with a failure."""
+        words = ["--kubeconfig", self.cluster.kubeconfig, verb, "rel", *more, "-n", self.namespace]
+        done = run(str(build.programs() / "helm"), *words, within_s=240)
+        assert done.returncode == 0, f"{done.stdout}\n{done.stderr}\n{self.story()}"
+        return done.stdout
+
+    def bring_up(self, verb: str) -> None:
+        """Install or upgrade it, and wait until every process is ready."""
+        values = self.folder / "values.json"
+        sandboxes = {"namespace": self.namespace, "createNamespace": False}
+        values.write_text(json.dumps({**VALUES, "settings": self.settings, "sandboxes": sandboxes}))
+        files = ["-f", str(self.profile), "-f", str(values)]
+        self.helm(verb, str(CHART), *files, "--wait", "--timeout", "200s")
+
+    def exec(self, code: str) -> dict[str, Any]:
+        """Run Python through the edge."""
+        address = self.cluster.get("service", "rel", self.namespace)["spec"]["clusterIP"]
+        body = json.dumps({"lang": "py", "code": code}).encode()
+        headers = {"content-type": "application/json", "x-api-key": KEY}
+        request = urllib.request.Request(f"http://{address}/exec", body, headers)
+        try:
+            with urllib.request.urlopen(request, timeout=120) as answer:
+                return json.load(answer)
+        except OSError as error:
+            return {"error": str(error)}
+
+    def story(self) -> str:
+        """Return what can be said of how it is."""
+        words = ("-n", self.namespace)
+        seen = self.cluster.kubectl("get", "pods,events", *words, check=False)
+        ours = ("-l", "app.kubernetes.io/name=millrace", "--prefix", "--tail=60")
+        return seen + self.cluster.kubectl("logs", *words, *ours, check=False)
+
+    def sandboxes(self) -> str:
+        """Return the names of its sandboxes."""
+        ours = ("-l", "app.kubernetes.io/name=millrace-sandbox", "-o", "name")
+        return self.cluster.kubectl("get", "pods", "-n", self.namespace, *ours)
+
+
+@pytest.fixture(params=["try", "nats"])
+def release(
+    cluster: Cluster, namespace: str, have_images: HaveImages, request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Release]:
+    """One that is up."""
     have_images("sidecar", "py")
     load_service()
     cluster.kubectl(
         "create", "secret", "generic", "millrace", f"--from-literal=api-key={KEY}", "-n", namespace
     )
-    values = {
-        "image.repository": REPOSITORY,
-        "image.tag": TAG,
-        "image.pullPolicy": "Never",
-        "redis.image": f"{REPOSITORY}:{TAG}",
-        "settings.K8S_SIDECAR_IMAGE": image_name("sidecar"),
-        "settings.LANG_IMAGE_PY": image_name("py"),
-        "settings.K8S_IMAGE_PULL_POLICY": "Never",
-        "settings.POD_POOL_PY": "1",
-    }
-    _helm(cluster, namespace, "install", values)
-    address = _address(cluster, "rel-redis", namespace)
-    _helm(
-        cluster,
-        namespace,
-        "upgrade",
-        values | {"settings.REDIS_HOST": address},
-        "--wait",
-        "--timeout",
-        "300s",
-    )
-    edge = _address(cluster, "rel", namespace)
-    answer: dict[str, Any] = {}
-
-    def answers() -> bool:
-        answer.update(_exec(edge))
-        return answer.get("stdout") == "42\n"
-
-    try:
-        until(answers, "an answer", 120.0)
-    except BaseException as failure:
-        logs = cluster.kubectl(
-            "logs", "-n", namespace, "-l", "app.kubernetes.io/name=millrace", "--prefix", check=False
-        )
-        raise AssertionError(f"{answer}\n{logs}") from failure
-    command = [
-        str(build.programs() / "helm"),
-        "--kubeconfig",
-        cluster.kubeconfig,
-        "uninstall",
-        "rel",
-        "-n",
-        namespace,
-    ]
-    subprocess.run(command, check=True, capture_output=True, timeout=120)
-    until(lambda: not _sandboxes(cluster, namespace), "the sandboxes to go with the release", 60.0)
+    profile = next(path for path in PROFILES if path.stem == request.param)
+    begun = Release(cluster, namespace, profile, tmp_path)
+    begun.bring_up("install")
+    yield begun
 
 
-def _helm(cluster: Cluster, namespace: str, verb: str, values: dict[str, str], *more: str) -> None:
-    sets = [
-        word
-        for name, value in values.items()
-        for word in ("--set-string" if "TAG" in name or name == "image.tag" else "--set", f"{name}={value}")
-    ]
-    command = [str(build.programs() / "helm"), "--kubeconfig", cluster.kubeconfig, verb, "rel", str(CHART)]
-    done = subprocess.run(
-        [*command, "-n", namespace, "-f", str(TRY), *sets, *more],
-        capture_output=True,
-        text=True,
-        timeout=360,
-        check=False,
-    )
-    pods = "" if done.returncode == 0 else cluster.kubectl("get", "pods,events", "-n", namespace, check=False)
-    logs = (
-        ""
-        if done.returncode == 0
-        else cluster.kubectl(
-            "logs", "-n", namespace, "-l", "app.kubernetes.io/name=millrace", "--prefix", check=False
-        )
-    )
-    assert done.returncode == 0, f"{done.stderr}\n{pods}\n{logs}"
+def test_it_passes_its_own_test_loses_nothing_at_an_upgrade_and_leaves_nothing(release: Release) -> None:
+    """One long story, because an installation takes a minute of a busy machine."""
+    said = release.helm("test", "--logs", "--timeout", "200s")
+    assert "Phase:          Succeeded" in said, said
+    assert "'stdout': '42\\n'" in said, said
+
+    answers: list[dict[str, Any]] = []
+    slow = "import time; print('begun', flush=True); time.sleep(20); print('kept')"
+    waiting = threading.Thread(target=lambda: answers.append(release.exec(slow)))
+    waiting.start()
+    until(lambda: _is_busy(release), "the pod to be taken", 60.0)
+    release.settings["POD_POOL_PY"], release.settings["K8S_CPU_LIMIT"] = 2, "900m"
+    release.bring_up("upgrade")
+    waiting.join(150)
+    assert answers and answers[0].get("stdout") == "begun\nkept\n", f"{answers}\n{release.story()}"
+    assert release.exec("print(6 * 7)").get("stdout") == "42\n", release.story()
+
+    release.helm("uninstall")
+    until(lambda: not release.sandboxes(), "the sandboxes to go with the release", 60.0)
 
 
-def _address(cluster: Cluster, name: str, namespace: str) -> str:
-    return str(cluster.get("service", name, namespace)["spec"]["clusterIP"])
-
-
-def _exec(address: str) -> dict[str, Any]:
-    body = json.dumps({"lang": "py", "code": "print(6 * 7)"}).encode()
-    headers = {"content-type": "application/json", "x-api-key": KEY}
-    request = urllib.request.Request(f"http://{address}/exec", body, headers)
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return json.load(answer)
-    except OSError as error:
-        return {"error": str(error)}
-
-
-def _sandboxes(cluster: Cluster, namespace: str) -> str:
-    return cluster.kubectl(
-        "get", "pods", "-n", namespace, "-o", "name", "-l", "app.kubernetes.io/name=millrace-sandbox"
-    )
+def _is_busy(release: Release) -> bool:
+    """Whether a pod beside those that wait is there: the one that was taken."""
+    return len(release.sandboxes().split()) > int(release.settings["POD_POOL_PY"])

@@ -31,9 +31,9 @@ def helm_here() -> str:
     return found or absent("there is no Helm here; the cluster of the tests brings one along")
 
 
-def run(helm: str, *words: str) -> "subprocess.CompletedProcess[str]":
+def run(helm: str, *words: str, within_s: float = 120) -> "subprocess.CompletedProcess[str]":
     """Run Helm."""
-    return subprocess.run([helm, *words], capture_output=True, text=True, check=False, timeout=120)
+    return subprocess.run([helm, *words], capture_output=True, text=True, check=False, timeout=within_s)
 
 
 def rendered(helm: str, profile: Path, *more: str) -> list[dict[str, Any]]:
