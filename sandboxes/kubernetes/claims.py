@@ -11,6 +11,7 @@ All keys begin with `{P}{millrace:pods:<instance>}:`, so that they share a slot 
 | `ready:<language>` | list | names of pods that wait, the oldest first |
 | `states` | hash | name to `ready`, `claimed:<holder>` or `spent` |
 | `details` | hash | name to `PodRecord` as JSON |
+| `claim:<id>` | string, expires | name of the pod that this claim got; empty if it was taken back |
 | `holder:<id>` | string, expires | there while the handler lives |
 | `wake` | list | at most one entry: the pool shall look now |
 | `wanted` | set | languages that were asked for when none was ready |
@@ -33,6 +34,8 @@ from infra.redis_script import Script
 HOLDER_TTL_S = 10
 HOLD_EVERY_S = 3.0
 STATUS_TTL_S = 30
+_CLAIM_TTL_S = 600
+"""How long a claim can be said again or be taken back."""
 _WITHIN_S = 5.0
 _CLAIMED = "claimed:"
 
@@ -85,14 +88,25 @@ class Claims:
 
     # For handlers
 
-    async def claim(self, language: str, holder: str, *, trigger: bool) -> tuple[str, PodRecord] | None:
-        """Take a ready pod for `holder`; `trigger` has the pool look at once. Raises `Unavailable`."""
-        keys = [self._ready(language), self._states, self._details, self._wake, self._wanted]
+    async def claim(
+        self, language: str, holder: str, *, trigger: bool, claim_id: str | None = None
+    ) -> tuple[str, PodRecord] | None:
+        """Take a ready pod for `holder`; `trigger` has the pool look at once. Raises `Unavailable`.
+
+        Then nobody knows whether a pod was taken: `take_back` the `claim_id`, which is new for each claim.
+        """
+        claim = self._claim(claim_id or new_claim_id())
+        keys = [self._ready(language), self._states, self._details, self._wake, self._wanted, claim]
         async with commanding(self._config, _WITHIN_S):
-            taken = await _CLAIM.run(self._client, keys, [holder, language, int(trigger)])
+            taken = await _CLAIM.run(self._client, keys, [holder, language, int(trigger), _CLAIM_TTL_S])
         if not taken:
             return None
         return _text(taken[0]), msgspec.json.decode(taken[1], type=PodRecord)
+
+    async def take_back(self, claim_id: str) -> None:
+        """Have a claim taken no pod, whether it was carried out, or still will be. Raises `Unavailable`."""
+        async with commanding(self._config, _WITHIN_S):
+            await _TAKE_BACK.run(self._client, [self._states, self._claim(claim_id)], [_CLAIM_TTL_S])
 
     async def spend(self, name: str) -> None:
         """Say that a claimed pod is used up, wherever it is. Raises `Unavailable`."""
@@ -172,8 +186,16 @@ class Claims:
     def _ready(self, language: str) -> str:
         return f"{self._base}ready:{language}"
 
+    def _claim(self, claim_id: str) -> str:
+        return f"{self._base}claim:{claim_id}"
+
     def _holder(self, holder: str) -> str:
         return f"{self._base}holder:{holder}"
+
+
+def new_claim_id() -> str:
+    """Return a word for one claim alone."""
+    return secrets.token_hex(8)
 
 
 def holder_of(state: str) -> str:
@@ -195,7 +217,8 @@ def _script(name: str) -> Script:
     return Script(resources.files(__package__).joinpath("lua", f"{name}.lua").read_text())
 
 
-_CLAIM, _REGISTER, _WITHDRAW = _script("claim"), _script("register"), _script("withdraw")
+_CLAIM, _TAKE_BACK = _script("claim"), _script("take_back")
+_REGISTER, _WITHDRAW = _script("register"), _script("withdraw")
 
 
 def _text(value: bytes | str) -> str:

@@ -12,7 +12,7 @@ from infra.errors import Misconfigured, Unavailable
 from infra.redis import RedisClient
 from infra.tasks import end_tasks
 from sandboxes.kubernetes.api import ApiError, KubernetesApi
-from sandboxes.kubernetes.claims import HOLD_EVERY_S, Claims, PodRecord, PoolStatus
+from sandboxes.kubernetes.claims import HOLD_EVERY_S, Claims, PodRecord, PoolStatus, new_claim_id
 from sandboxes.kubernetes.config import KubernetesConfig
 from sandboxes.kubernetes.disposal import Disposal
 from sandboxes.kubernetes.jobs import Jobs
@@ -103,10 +103,7 @@ class KubernetesSandboxes:
     async def _take_warm(self, pool: str, spec: SandboxSpec) -> KubernetesSandbox | None:
         """Claim pods until one answers; None when none is ready. Raises `SandboxUnavailable`."""
         while True:
-            try:
-                taken = await self._claims.claim(pool, self._holder, trigger=self._config.pool.trigger)
-            except Unavailable as away:
-                raise SandboxUnavailable(away.message, retry_after_s=away.retry_after_s) from away
+            taken = await self._claim(pool)
             if taken is None:
                 return None
             name, record = taken
@@ -120,6 +117,21 @@ class KubernetesSandboxes:
             except SidecarLost as lost:
                 log.warning("pod_lost", pod=name, reason=str(lost))
                 await dispose()
+            except BaseException:  # who asked is gone
+                await asyncio.shield(dispose())
+                raise
+
+    async def _claim(self, pool: str) -> tuple[str, PodRecord] | None:
+        """Claim a pod. Where the answer is not had, none is left claimed. Raises `SandboxUnavailable`."""
+        claim_id, trigger = new_claim_id(), self._config.pool.trigger
+        try:
+            return await self._claims.claim(pool, self._holder, trigger=trigger, claim_id=claim_id)
+        except BaseException as failure:
+            undo = partial(self._claims.take_back, claim_id)
+            await self._disposal.dispose(f"claim {claim_id}", undo, wait_s=0.0)
+            if isinstance(failure, Unavailable):
+                raise SandboxUnavailable(failure.message, retry_after_s=failure.retry_after_s) from failure
+            raise
 
     async def _take_job(self, spec: SandboxSpec) -> KubernetesSandbox:
         name = self._jobs.new_name(spec.language)

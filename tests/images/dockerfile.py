@@ -16,12 +16,14 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from string import Template
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]
 _VARIABLE = re.compile(r"\$\{(\w+)\}")
 _STEP_TIMEOUT_S = 900
 _SHARED = ("proc", "dev", "sys")
+_PATH = "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 _CHROOT = shutil.which("chroot", path="/usr/sbin:/usr/bin") or "chroot"
 """By its path: the PATH of a step is its image's own."""
 _WAY_OUT = re.compile(r"(?i)(https?|no)_proxy|node_extra_ca_certs|pip_cert|ssl_cert_(file|dir)")
@@ -34,21 +36,41 @@ class Stage:
 
     place: Path
     layer: Path
-    env: dict[str, str] = field(default_factory=dict)
+    env: dict[str, str] = field(default_factory=lambda: {"PATH": _PATH})
+    arguments: dict[str, str] = field(default_factory=dict)
+    """Of this stage: only its steps see them."""
     folder: str = "/"
     user: str = ""
     entrypoint: list[str] = field(default_factory=list)
+
+    def run(self, text: str, *, as_user: bool = False) -> str:
+        """Return what a shell command says in here. Fails the test if the command does."""
+        env = {name: value for name, value in os.environ.items() if _WAY_OUT.fullmatch(name)}
+        env |= {"HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"} | self.arguments | self.env
+        user = ["--userspec", self.user] if as_user else []
+        began = time.monotonic()
+        done = subprocess.run(
+            [_CHROOT, *user, str(self.place), "/bin/sh", "-c", f"cd {shlex.quote(self.folder)} && {text}"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=_STEP_TIMEOUT_S,
+            check=False,
+        )
+        sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {text[:90]}\n")
+        assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        return done.stdout
 
 
 class Build:
     """One Dockerfile, as far as `target`, by default its last stage. Unmounts at the end."""
 
-    def __init__(self, dockerfile: Path, target: str = "") -> None:
+    def __init__(self, dockerfile: Path, target: str = "", **arguments: str) -> None:
         self._lines = list(instructions(dockerfile.read_text("utf-8")))
         self._target = target
         self._folder = Path(tempfile.mkdtemp(prefix="millrace-image-", dir="/dev/shm"))
         self._stages: dict[str, Stage] = {}
-        self._arguments: dict[str, str] = {}
+        self._arguments = dict(arguments)
 
     def __enter__(self) -> Stage:
         try:
@@ -70,6 +92,8 @@ class Build:
             if word == "ARG":
                 name, _, value = text.partition("=")
                 self._arguments.setdefault(name, value)
+                if stage:
+                    stage.arguments[name] = self._arguments[name].strip('"')
             elif word == "FROM":
                 if stage and self._target in self._stages:
                     return self._stages[self._target]
@@ -98,6 +122,8 @@ class Build:
                 _call("mount", "--make-rslave", str(place / each))
             if before:
                 stage.env, stage.folder = dict(before.env), before.folder
+            elif base.startswith("python:"):  # which has it under this name as well
+                _call("ln", "--symbolic", "--force", "/usr/bin/python3", str(place / "usr/local/bin/python"))
         self._stages[known] = stage
         return stage
 
@@ -106,10 +132,16 @@ class Build:
         (stage.place / text.lstrip("/")).mkdir(parents=True, exist_ok=True)
 
     def _env(self, stage: Stage, text: str) -> None:
-        stage.env |= dict(word.split("=", 1) for word in shlex.split(text))
+        known = stage.arguments | stage.env
+        for word in shlex.split(text):
+            name, _, value = word.partition("=")
+            stage.env[name] = Template(value).safe_substitute(known)
 
     def _user(self, stage: Stage, text: str) -> None:
         stage.user = text
+
+    def _cmd(self, stage: Stage, text: str) -> None:
+        """It is the entry point's, which nobody starts here."""
 
     def _entrypoint(self, stage: Stage, text: str) -> None:
         stage.entrypoint = shlex.split(text.strip("[]").replace(",", " "))
@@ -119,39 +151,25 @@ class Build:
         source = ROOT
         if words[0].startswith("--from="):
             source = self._stages[words.pop(0).removeprefix("--from=")].place
-        *sources, target = words
-        for each in sources:
-            there = stage.place / Path(stage.folder, target).relative_to("/")
-            here = source / each.lstrip("/")
-            there.parent.mkdir(parents=True, exist_ok=True)
-            copied = f"{here}/." if here.is_dir() else str(here)
-            if here.is_dir():
-                there.mkdir(exist_ok=True)
-            _call(
-                "cp",
-                "-a",
-                "--no-preserve=ownership",
-                copied,
-                f"{there}/" if target.endswith("/") else str(there),
-            )
+        *patterns, target = words
+        there = stage.place / Path(stage.folder, target).relative_to("/")
+        (there if target.endswith("/") else there.parent).mkdir(parents=True, exist_ok=True)
+        for pattern in patterns:
+            found = sorted(source.glob(pattern.lstrip("/")))
+            assert found, f"COPY {text}: there is no {pattern}"
+            for here in found:
+                if here.is_dir():
+                    there.mkdir(exist_ok=True)
+                _call(
+                    "cp",
+                    "-a",
+                    "--no-preserve=ownership",
+                    f"{here}/." if here.is_dir() else str(here),
+                    str(there),
+                )
 
     def _run(self, stage: Stage, text: str) -> None:
-        env = {"PATH": "/usr/local/go/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-        env |= {name: value for name, value in os.environ.items() if _WAY_OUT.fullmatch(name)}
-        env |= {"HOME": "/root", "DEBIAN_FRONTEND": "noninteractive"} | stage.env
-        # the machine's packages are no empty image's: nothing of it may be started or kept
-        script = f"cd {shlex.quote(stage.folder)} && {text}"
-        began = time.monotonic()
-        done = subprocess.run(
-            [_CHROOT, str(stage.place), "/bin/sh", "-c", script],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=_STEP_TIMEOUT_S,
-            check=False,
-        )
-        sys.stderr.write(f"{time.monotonic() - began:6.1f} s  {text[:90]}\n")
-        assert done.returncode == 0, f"{text}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        stage.run(text)
 
 
 def instructions(text: str) -> Iterator[tuple[str, str]]:

@@ -35,6 +35,20 @@ def test_the_sidecars_image_holds_static_programs_and_the_guests_files(mode: str
         assert os.listxattr(image.place / "agent") == []
 
 
+def test_the_services_image_starts_as_an_ordinary_user() -> None:
+    """With two languages, for speed: all are installed by one command, which has tests of its own."""
+    with Build(DOCKER / "Dockerfile", LANGUAGES="py bash") as image:
+        assert image.user == "millrace"
+        assert image.entrypoint == ["python", "-P", "-m", "millrace"]
+        assert "edge" in image.run("python -P -m millrace --help", as_user=True)
+        owner = (image.place / "var/lib/millrace").stat().st_uid
+        assert owner == 10001
+        assert "kubernetes" in image.run(
+            "MILLRACE_SANDBOX=kubernetes python -P -m millrace config summary", as_user=True
+        )
+        assert (image.place / "var/cache/millrace/pages").is_dir()
+
+
 @pytest.mark.parametrize("name", sorted(path.stem for path in (DOCKER / "languages").glob("*.Dockerfile")))
 def test_the_steps_of_a_languages_image_work(name: str) -> None:
     for tool in TOOLS.get(name, ()):

@@ -41,6 +41,25 @@ async def test_two_hundred_claims_at_once_get_two_hundred_pods(claims: Claims) -
     assert len(names) == len(set(names)) == 200
 
 
+async def test_a_claim_that_is_said_again_gets_the_same_pod(claims: Claims) -> None:
+    """As a client does whose connection broke before the answer came."""
+    for name in ("a", "b"):
+        await claims.register(name, record())
+    first, again = [await claims.claim("py", "h", trigger=False, claim_id="c") for _ in range(2)]
+    assert first == again == ("a", record())
+    assert await claims.claim("py", "h", trigger=False, claim_id="d") == ("b", record())
+
+
+@pytest.mark.parametrize("first", ["claim", "take_back"])
+async def test_a_claim_that_is_taken_back_has_no_pod_in_either_order(claims: Claims, first: str) -> None:
+    await claims.register("a", record())
+    if first == "claim":
+        assert await claims.claim("py", "h", trigger=False, claim_id="c")
+    await claims.take_back("c")
+    assert await claims.claim("py", "h", trigger=False, claim_id="c") is None
+    assert (await claims.states())["a"] == ("spent" if first == "claim" else "ready")
+
+
 @pytest.mark.parametrize("state", ["ready", "claimed", "spent"])
 async def test_no_pod_is_registered_twice_whatever_became_of_it(claims: Claims, state: str) -> None:
     await claims.register("a", record())
