@@ -55,6 +55,17 @@ def test_external_nats_is_named_by_a_secret(helm: str) -> None:
     assert reference["NATS_URL"] == {"name": "n", "key": "url"}
 
 
+def test_files_that_settings_name_come_from_secrets(helm: str) -> None:
+    """Certificates of a private authority, credentials of NATS: every process can read them, and no more."""
+    more = "files[0].secret=redis-tls,files[0].mountPath=/etc/millrace/redis"
+    for deployment in of_kind(rendered(helm, TRY, "--set", more), "Deployment").values():
+        spec = deployment["spec"]["template"]["spec"]
+        (volume,) = [each for each in spec["volumes"] if "secret" in each]
+        (mount,) = [each for each in spec["containers"][0]["volumeMounts"] if each["name"] == volume["name"]]
+        assert volume["secret"]["secretName"] == "redis-tls"
+        assert (mount["mountPath"], mount["readOnly"]) == ("/etc/millrace/redis", True)
+
+
 def test_the_chart_tests_the_edge_or_what_stands_before_it(helm: str) -> None:
     def asked(*more: str) -> str:
         (pod,) = of_kind(rendered(helm, TRY, *more), "Pod").values()

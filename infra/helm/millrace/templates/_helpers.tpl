@@ -135,8 +135,15 @@ spec:
             {{- toYaml .values.resources | nindent 12 }}
           volumeMounts:
             {{- include "millrace.scratchMounts" .root | nindent 12 }}
+            {{- range $number, $file := .root.Values.files }}
+            - {name: files-{{ $number }}, mountPath: {{ $file.mountPath }}, readOnly: true}
+            {{- end }}
       volumes:
         {{- include "millrace.scratch" .root | nindent 8 }}
+        {{- range $number, $file := .root.Values.files }}
+        - name: files-{{ $number }}
+          secret: {secretName: {{ $file.secret }}, defaultMode: 0440}
+        {{- end }}
       {{- with .values.nodeSelector }}
       nodeSelector:
         {{- toYaml . | nindent 8 }}
