@@ -58,7 +58,7 @@ class Compatible:
         assert command.id is not None, "compatible_command names every command"
         await self._back_pressure.admit(command.tenant)
         transcript = Transcript(self._config.output_bytes_max)
-        async with self._publisher.follow(command.id) as batches:
+        async with self._publisher.follow(command.id, until_end=True) as batches:
             await self._publisher.submit(command, digest_of(command))
             work = take_in(batches, transcript)
             ending = await first_ending(work, request.receive, self._config.sync_wait_s_max, None)

@@ -58,7 +58,8 @@ class Executions:
             return _accepted(request, await self._published(command))
         # Followed before it is published, which saves the transport a round trip.
         async with AsyncExitStack() as following:
-            batches = await following.enter_async_context(self._publisher.follow(_id(command)))
+            followed = self._publisher.follow(_id(command), until_end=form is None)
+            batches = await following.enter_async_context(followed)
             record = await self._published(command)
             if form is not None:
                 location = {"location": _path(request, record)}

@@ -30,6 +30,8 @@ from streams.bodies import build_transport
 from streams.protocol import DeliveryPolicy
 
 MIB = 1024 * 1024
+RECENT_STATES_BYTES_MAX = 32 * MIB
+"""Of sessions whose last execution ran here: their next one needs not fetch their variables."""
 
 
 def main(settings: Settings) -> None:
@@ -45,7 +47,7 @@ async def _serve(settings: Settings) -> None:
         loop.add_signal_handler(number, stop.set)
     redis = build_redis(redis_config(settings))
     files, sessions = file_store(settings, redis), session_store(settings, redis)
-    states = state_store(settings, redis, files.objects)
+    states = state_store(settings, redis, files.objects, RECENT_STATES_BYTES_MAX)
     session_sweep = SessionSweep(sessions, [files], lasting=[states])
     ender = SessionEnder(session_sweep, sessions, files)
     every_s = settings.session_cleanup_interval_minutes * 60.0

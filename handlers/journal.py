@@ -1,8 +1,9 @@
 """Writing one execution's events: numbers them, coalesces output, and never runs ahead of the broker.
 
-Output is batched by what arrives while the previous batch is on its way, so that a quiet program's
-line leaves within `LINGER_S` and a flood costs one round trip per batch. The linger grows with the
-number of entries written, which bounds the log's entries for a program that dribbles for hours.
+Output is batched by what arrives while the previous batch is on its way: the first line of a program
+that is watched leaves at once, and a flood costs one round trip per batch. Where nobody is known to watch
+it lingers for `LINGER_S`, within which a short program ends. The linger grows with the number of entries
+written, which bounds the log's entries for a program that dribbles for hours.
 """
 
 import asyncio
@@ -31,8 +32,11 @@ BUFFER_BYTES_MAX = 512 * 1024
 class Journal:
     """The log of one attempt, as its handler writes it. One writer at a time."""
 
-    def __init__(self, consumer: Consumer, lease: Lease, now: Callable[[], datetime]) -> None:
+    def __init__(
+        self, consumer: Consumer, lease: Lease, now: Callable[[], datetime], *, is_watched: bool = True
+    ) -> None:
         self._consumer = consumer
+        self._is_watched = is_watched
         self._lease = lease
         self._now = now
         self._buffer: list[OutputFrame] = []
@@ -74,6 +78,7 @@ class Journal:
         # Never cancelled in the middle of a write: what the broker has then would be anybody's guess.
         self._closing = True
         self._wake.set()
+        self._full.set()  # nothing more gathers
         if self._flusher is not None:
             await self._flusher
 
@@ -91,8 +96,9 @@ class Journal:
 
     async def _pause(self) -> None:
         """Let more output gather, unless so much has that the program is held up already."""
-        with suppress(TimeoutError):
-            await asyncio.wait_for(self._full.wait(), self._linger_s())
+        if linger_s := self._linger_s():
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._full.wait(), linger_s)
 
     async def finish(self, finished: Finished, events: Sequence[Event] = ()) -> None:
         """Write what is left, `events` and the outcome, and acknowledge. Raises `LeaseLost`."""
@@ -107,6 +113,8 @@ class Journal:
 
     def _linger_s(self) -> float:
         doublings = self._entries // ENTRIES_PER_DOUBLING
+        if self._is_watched and not doublings:
+            return 0.0
         return min(LINGER_S_MAX, LINGER_S * float(1 << min(doublings, 16)))
 
     async def _append(self, events: Sequence[Event]) -> None:

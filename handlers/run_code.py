@@ -145,7 +145,7 @@ class RunCodeHandler:
         with self._registry.holding(lease.execution_id, last_started(begun)) as running:
             for control in begun.mail:
                 await running.apply(control)
-            async with Journal(self._consumer, lease, self._now) as journal:
+            async with Journal(self._consumer, lease, self._now, is_watched=begun.is_watched) as journal:
                 await self._try_until_it_ends(Execution(lease, running, journal))
 
     async def _try_until_it_ends(self, execution: Execution) -> None:

@@ -93,12 +93,15 @@ def session_store(settings: Settings, redis: RedisClient) -> RedisSessions:
     )
 
 
-def state_store(settings: Settings, redis: RedisClient, objects: ObjectStore) -> StateStore:
+def state_store(
+    settings: Settings, redis: RedisClient, objects: ObjectStore, recent_bytes_max: int = 0
+) -> StateStore:
     """Return the store of Python state. Close `objects` and `redis` after it."""
     kept = timedelta(days=settings.state_archive_ttl_days)
     terms = StateTerms(
         ttl_s=float(settings.state_ttl_seconds),
         archive_ttl=kept if settings.state_archive_enabled else None,
+        recent_bytes_max=recent_bytes_max,
     )
     return StateStore(redis, redis_config(settings), objects, terms)
 

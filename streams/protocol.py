@@ -88,6 +88,8 @@ class Begun:
     """Its deadline passed, by the broker's clock, before its turn came: it may not run."""
     mail: tuple[Control, ...] = ()
     """The control commands that came before the lease was taken, oldest first."""
+    is_watched: bool = True
+    """Somebody follows it event by event; a transport that does not know says yes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,7 @@ class IdTaken:
 class Parked:
     """It is another execution's turn in its session; the entry was acknowledged and the request kept.
 
-    It is published again when its turn has come, when it was cancelled, or when its deadline has passed.
+    It is published again when its turn has come, it was cancelled, or its deadline has passed.
     """
 
 
@@ -177,10 +179,10 @@ class Publisher(Protocol):
     async def submit(self, command: RunCode, digest: str) -> Submission:
         """Publish `command` (its `id` set), once for the same `id`, `tenant` and `digest` of the body.
 
-        `queued` is in the log when this returns `accepted`. Raises `Unavailable`; then it is not
-        known whether the entry was published, and submitting again is safe. Joining an execution
-        that still waits publishes its entry once more, in case the first one was never written. `queued`
-        tells its `position` in its lane where that costs nothing to know.
+        `queued` is in the log when this returns `accepted`, with its `position` in its lane where that costs
+        nothing to know. Raises `Unavailable`; then it is not known whether the entry was published, and
+        submitting again is safe. Joining one that still waits publishes its entry once more, in case the
+        first one was never written.
         """
 
     async def send(self, command: ControlCommand) -> None:
@@ -190,17 +192,17 @@ class Publisher(Protocol):
         """Return what is known of an execution, or None if unknown or past retention."""
 
     def follow(
-        self, execution_id: ExecutionId, after: int = 0
+        self, execution_id: ExecutionId, after: int = 0, *, until_end: bool = False
     ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
         """Yield the log in batches from `after + 1` on, then live, every event once, in order.
 
-        The iterator ends after `finished`. Any number of followers; none of them holds a connection
-        or blocks the others, and a slow one costs bounded memory. While the broker is away it waits,
-        and so it does for an execution nobody has heard of yet: bound the wait. Raises `LogGone`
-        when a log expires while it is followed.
+        The iterator ends after `finished`. Any number of followers; none of them holds a connection or blocks
+        the others, and a slow one costs bounded memory. While the broker is away it waits, and so it does for
+        an execution nobody has heard of yet: bound the wait. Raises `LogGone` when a log expires meanwhile.
+        Who only waits for the end says so with `until_end`, and may be told all of it only then.
 
-        Entering does no I/O. Enter it before `submit` where you can: then `submit` tells the broker
-        who follows, and following costs no round trip of its own.
+        Entering does no I/O. Enter it before `submit` where you can: then `submit` tells the broker who
+        follows, and following costs no round trip of its own.
         """
 
     async def read(self, execution_id: ExecutionId, after: int = 0, count: int = 1000) -> list[LoggedEvent]:
@@ -219,9 +221,8 @@ class Consumer(Protocol):
     async def consume(self, on_delivery: OnDelivery, slots: int) -> None:
         """Hand out entries until `drain` is called, new and abandoned ones.
 
-        `on_delivery` runs as a task of its own; at most `slots` run at once and no entry is taken
-        that has no free slot. Returns when all of them are done. Survives an absent broker, a lost
-        group, a demoted primary.
+        `on_delivery` runs as a task of its own; at most `slots` run at once and no entry is taken that has
+        no free slot. Returns when all are done. Survives an absent broker, lost group, demoted primary.
         """
 
     def is_consuming(self) -> bool:
@@ -240,10 +241,9 @@ class Consumer(Protocol):
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
         """Write `events` (numbered from `lease.seq + 1`) to the log in one round trip; advances `lease.seq`.
 
-        Raises `LeaseLost` or, for output, `LogFull`; then nothing was written. While the broker is away
-        it keeps trying until the lease must have run out. A repeat after a lost answer writes nothing
-        twice. Cancelling it waits until it is known whether the events were written. Calls for one
-        lease must not overlap.
+        Raises `LeaseLost` or, for output, `LogFull`; then nothing was written. While the broker is away it
+        keeps trying until the lease must have run out. A repeat after a lost answer writes nothing twice.
+        Cancelling waits until it is known whether they were written. Calls for one lease must not overlap.
         """
 
     async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
@@ -276,9 +276,9 @@ class Consumer(Protocol):
     async def listen(self, on_control: OnControl, concerns: Concerns = everything) -> None:
         """Hand out every control command published from now on, until cancelled.
 
-        Those of executions it does not concern may be left out. One whose handling raises is logged, and
-        listening goes on. A command may come twice, and once more in the `mail` of `begin`: `entry` is the
-        same then. Each is in the mail first, so whoever listens from before `begin` on misses none.
+        Those of executions it does not concern may be left out. One whose handling raises is logged. One may
+        come twice, and again in the `mail` of `begin`: `entry` is the same then. Each is in the mail first,
+        so whoever listens from before `begin` on misses none.
         """
 
 

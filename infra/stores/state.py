@@ -27,6 +27,7 @@ from infra.errors import MillraceError
 from infra.redis import RedisClient, RedisConfig, commanding
 from infra.redis_script import Script
 from infra.stores.objects import CHUNK_BYTES, ObjectMissing, ObjectStore, StoredObject
+from infra.stores.recent import Recent
 from schemas.ids import SessionId, TenantId
 
 PREFIX = "state/"
@@ -72,6 +73,8 @@ class StateTerms:
     """In Redis, after the last use."""
     archive_ttl: timedelta | None
     """In the archive, after archiving. None: there is no archive."""
+    recent_bytes_max: int = 0
+    """How much is kept in this process too, so that a state it knows is not fetched again."""
 
 
 class StateStore:
@@ -86,11 +89,13 @@ class StateStore:
         self.terms = terms
         self.idle_key = f"{config.prefix}millrace:state-idle"
         self._ttl_ms = int(terms.ttl_s * _MS)
+        self._recent = Recent(terms.recent_bytes_max)
 
     async def load(self, owner: TenantId, session_id: SessionId) -> State | None:
         """Return a session's state and count that as a use; one from the archive is hot again."""
         name = name_of(owner, session_id)
-        if hot := await self.hot(name):
+        if hot := await self._known(name) or await self.hot(name):
+            self._recent.keep(name, hot.record.etag, hot.data)
             await self._touch(name)
             return hot
         archived = await self._archived(name)
@@ -120,7 +125,7 @@ class StateStore:
     ) -> StateRecord:
         """Replace the state with the ETag `expected` in one step. Raises `StateChanged`."""
         name = name_of(owner, session_id)
-        if expected != ANY:
+        if expected != ANY and not await self._is_hot(name):
             await self.load(owner, session_id)  # so that what is compared is in Redis
         return await self._swap(name, data, expected, datetime.now(UTC))
 
@@ -145,6 +150,19 @@ class StateStore:
             data, etag, size, saved = await self.client.hmget(self.key(name), "data", "etag", "size", "saved")
         return None if data is None else State(self._hot_record(etag, size, saved, self._ttl_ms), data)
 
+    async def _known(self, name: str) -> State | None:
+        """Return the state that is in Redis if its bytes are here."""
+        if name not in self._recent:
+            return None
+        async with self.reaching():
+            etag, size, saved = await self.client.hmget(self.key(name), "etag", "size", "saved")
+        data = None if etag is None else self._recent.get(name, etag.decode())
+        return None if data is None else State(self._hot_record(etag, size, saved, self._ttl_ms), data)
+
+    async def _is_hot(self, name: str) -> bool:
+        async with self.reaching():
+            return bool(await self.client.hexists(self.key(name), "etag"))
+
     async def drop(self, name: str, etag: str) -> bool:
         """Forget the hot state that is in the archive now; returns False if another took its place."""
         async with self.reaching():
@@ -166,6 +184,7 @@ class StateStore:
             await self._note_use(name)  # first: a name too many is found out, one too few never
             if not await _SWAP.run(self.client, [self.key(name)], arguments):
                 raise StateChanged("Another state is there by now.")
+        self._recent.keep(name, etag, data)
         return StateRecord(etag, len(data), "hot", saved_at, self._expiry(self._ttl_ms))
 
     async def _touch(self, name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import mmap
 import os
 import sys
 import types
@@ -49,17 +50,27 @@ class Keeper:
 
     def restore(self, main: types.ModuleType) -> None:
         """Give `main` the variables that were saved. What cannot be read is told on stderr."""
-        with contextlib.suppress(FileNotFoundError), self._file(BEFORE).open("rb") as file:
-            self._file(BEFORE).unlink()  # its memory is the program's
-            try:
-                with working(main):
-                    lost = restore_variables(main.__dict__, file)
-            except BaseException as why:
-                reason = reason_of(why)
-                self._tell(f"The saved variables could not be restored, so this run began without: {reason}.")
-            else:
-                if lost:
-                    self._tell(f"Not restored: {_listed(lost)}.")
+        try:
+            before = self._take()
+        except FileNotFoundError:
+            return
+        try:
+            with working(main):
+                lost = restore_variables(main.__dict__, memoryview(before))
+        except BaseException as why:
+            reason = reason_of(why)
+            self._tell(f"The saved variables could not be restored, so this run began without: {reason}.")
+        else:
+            if lost:
+                self._tell(f"Not restored: {_listed(lost)}.")
+
+    def _take(self) -> mmap.mmap | bytes:
+        """Return what was saved; its file is gone then, for its memory is the program's."""
+        path = self._file(BEFORE)
+        with path.open("rb") as file:
+            path.unlink()
+            size = os.fstat(file.fileno()).st_size
+            return mmap.mmap(file.fileno(), size, access=mmap.ACCESS_READ) if size else b""
 
     def save(self, main: types.ModuleType, status: int) -> None:
         """Save the variables of `main`, if the program's exit status lets us. What is left out is told."""
@@ -97,8 +108,7 @@ def warm_up() -> None:
     file = io.BytesIO()
     with working(main):
         write_all(main, ["a", "b", "path"], file, 1 << 20)
-        file.seek(0)
-        restore_variables({}, file)
+        restore_variables({}, file.getbuffer())
 
 
 def _listed(reasons: dict[str, str]) -> str:

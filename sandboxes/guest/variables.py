@@ -24,11 +24,12 @@ _HEAD_BYTES_MAX = 200
 _REASON_LENGTH_MAX = 160
 
 
-def restore_variables(names: dict[str, Any], file: BinaryIO) -> dict[str, str]:
+def restore_variables(names: dict[str, Any], saved: memoryview) -> dict[str, str]:
     """Set variables in `names`; returns those that could not be read, and why. Raises `Broken`."""
-    _check_writer(file.readline(_HEAD_BYTES_MAX))
-    start = file.tell()
-    source = Pieces(Unpacker(file))
+    head, _, _ = bytes(saved[:_HEAD_BYTES_MAX]).partition(b"\n")
+    _check_writer(head + b"\n")
+    packed = saved[len(head) + 1 :]
+    source = Pieces(Unpacker(packed))
     unpickler = pickle.Unpickler(source)  # noqa: S301 - here in the sandbox is where it may be done
     restored: dict[str, Any] = {}
     lost: dict[str, str] = {}
@@ -39,8 +40,7 @@ def restore_variables(names: dict[str, Any], file: BinaryIO) -> dict[str, str]:
     except Broken:
         raise
     except BaseException:
-        file.seek(start)
-        restored, lost = _restore_what_can_be(Pieces(Unpacker(file)))
+        restored, lost = _restore_what_can_be(Pieces(Unpacker(packed)))
     names.update(restored)
     return lost
 

@@ -49,7 +49,11 @@ class JetStreamPublisher:
         return standing.tell(execution_id)
 
     def follow(
-        self, execution_id: ExecutionId, after: int = 0
+        self,
+        execution_id: ExecutionId,
+        after: int = 0,
+        *,
+        until_end: bool = False,  # noqa: ARG002 - nothing is spared here
     ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
         return self._followers.follow(execution_id, after)
 

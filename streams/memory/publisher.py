@@ -61,7 +61,11 @@ class MemoryPublisher:
         return found.record() if found else None
 
     def follow(
-        self, execution_id: ExecutionId, after: int = 0
+        self,
+        execution_id: ExecutionId,
+        after: int = 0,
+        *,
+        until_end: bool = False,  # noqa: ARG002 - nothing is spared here
     ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
         return contextlib.aclosing(self._batches(execution_id, after))
 

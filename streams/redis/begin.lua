@@ -3,7 +3,7 @@
 -- ARGV  reach, id, digest, tenant, language, session, created, queued,
 --       retention_ms, lease_ms, entry, nonce of this call, whose turn it is where it does not, or '',
 --       deadline in ms or ''
--- Answers {'begun', token, attempt, seq, started, told, overdue, mail}, {'ended', settled}, {'held', entry}, {'taken'},
+-- Answers {'begun', token, attempt, seq, started, told, overdue, mail, watched}, {'ended', settled}, {'held', entry}, {'taken'},
 -- or {'waits', told} if it is the turn of another execution of its session.
 local record, log, watchers, mail, line, requests = KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], KEYS[6]
 local told = {}
@@ -49,4 +49,4 @@ redis.call('HSET', record, 'token', token, 'attempt', attempt, 'entry', ARGV[11]
 redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
 expire(ARGV[9], record, log, mail)
 return {'begun', token, attempt, tonumber(known[9]), known[10] and 1 or 0, told, overdue and 1 or 0,
-  redis.call('HGETALL', mail)}
+  redis.call('HGETALL', mail), #watching(watchers) > 0 and 1 or 0}

@@ -26,16 +26,37 @@ local function news(id, first, events, inline)
   return message
 end
 
+-- The inboxes that watch every step, and others that only wait for the end: a NUL stands before these.
+local function watching(watchers)
+  local live, waiting, names = {}, {}, {}
+  local all = redis.call('ZRANGEBYSCORE', watchers, whole(now_ms()), '+inf')
+  for _, watcher in ipairs(all) do
+    names[watcher] = true
+  end
+  for _, watcher in ipairs(all) do
+    if string.byte(watcher) ~= 0 then
+      live[#live + 1] = watcher
+    elseif not names[string.sub(watcher, 2)] then
+      waiting[#waiting + 1] = string.sub(watcher, 2)
+    end
+  end
+  return live, waiting
+end
+
+local function put(inbox, message)
+  redis.call('XADD', inbox, 'MAXLEN', '~', INBOX_ENTRIES_MAX, '*', unpack(message))
+  redis.call('PEXPIRE', inbox, INBOX_MS)
+end
+
 -- Tell every inbox that watches. Where inboxes are out of reach (reach 'slot': on a cluster they live in
 -- other slots) nobody is told and the inboxes are returned for the client to tell.
 local function tell(watchers, reach, message)
-  local inboxes = redis.call('ZRANGEBYSCORE', watchers, whole(now_ms()), '+inf')
+  local live = watching(watchers)
   if reach == 'slot' then
-    return inboxes
+    return live
   end
-  for _, inbox in ipairs(inboxes) do
-    redis.call('XADD', inbox, 'MAXLEN', '~', INBOX_ENTRIES_MAX, '*', unpack(message))
-    redis.call('PEXPIRE', inbox, INBOX_MS)
+  for _, inbox in ipairs(live) do
+    put(inbox, message)
   end
   return {}
 end

@@ -179,12 +179,12 @@ class RedisConsumer:
         return self._faststream
 
     async def _begun(self, delivery: Delivery, command: RunCode, answer: Sequence[Any]) -> Begun:
-        _, token, attempt, seq, started, told, overdue, mail = answer
+        _, token, attempt, seq, started, told, overdue, mail, watched = answer
         assert command.id is not None, "an execution needs its id"
         await self._tell_queued(told, delivery, command)
         lease = Lease(command.id, token, attempt, seq, delivery, command)
         over_limit = attempt > self._link.policy.attempts_max
-        return Begun(lease, bool(started), over_limit, bool(overdue), read_mail(mail))
+        return Begun(lease, bool(started), over_limit, bool(overdue), read_mail(mail), bool(watched))
 
     async def _tell_queued(self, inboxes: Sequence[bytes], delivery: Delivery, command: RunCode) -> None:
         assert command.id is not None, "an execution needs its id"

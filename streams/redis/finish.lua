@@ -2,7 +2,8 @@
 -- (reach 'all') the result, the reply and the acknowledgement are part of it.
 -- KEYS  record, log, watchers, mail, and with reach 'all': results, requests, reply (if any), line (if any)
 -- ARGV  reach, id, token, seq before, time, inline, retention_ms, group, entry,
---       results_max, result, whether there is a line, then the events, `finished` last
+--       results_max, result, whether there is a line, entries and bytes of a log that is told whole,
+--       then the events, `finished` last
 -- Answers {'written', told, fault of the reply or '', who is first in line now or ''}, {'lost'} or
 -- {'misnumbered', seq}.
 local record, log, watchers, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
@@ -10,11 +11,44 @@ local line = ARGV[12] == '1' and KEYS[#KEYS]
 local reply = #KEYS - ARGV[12] >= 7 and KEYS[7]
 local before = tonumber(ARGV[4])
 local events = {}
-for index = 13, #ARGV do
+for index = 15, #ARGV do
   events[#events + 1] = ARGV[index]
 end
 
-local known = redis.call('HMGET', record, 'token', 'finished', 'seq')
+-- The whole log as one message where it is small, else how far it goes.
+local function story(bytes)
+  local last = before + #events
+  for _, event in ipairs(events) do
+    bytes = bytes + #event
+  end
+  local told = {}
+  if last <= tonumber(ARGV[13]) and bytes <= tonumber(ARGV[14]) then
+    for index, entry in ipairs(redis.call('XRANGE', log, '-', '+')) do
+      told[index] = entry[2][2]
+    end
+  end
+  return #told == last and news(ARGV[2], 1, told, '1') or news(ARGV[2], before + 1, events, '0')
+end
+
+-- Tell those who watch the last events, and those who only wait for the end all of them.
+local function tell_the_end(bytes)
+  local live, waiting = watching(watchers)
+  if ARGV[1] == 'slot' then
+    for _, inbox in ipairs(waiting) do
+      live[#live + 1] = inbox
+    end
+    return live
+  end
+  for _, inbox in ipairs(waiting) do
+    put(inbox, story(bytes))
+  end
+  for _, inbox in ipairs(live) do
+    put(inbox, news(ARGV[2], before + 1, events, ARGV[6]))
+  end
+  return {}
+end
+
+local known = redis.call('HMGET', record, 'token', 'finished', 'seq', 'bytes')
 if known[1] ~= ARGV[3] then
   return {'lost'}
 end
@@ -31,7 +65,7 @@ end
 write(log, before + 1, events)
 redis.call('HSET', record, 'seq', before + #events, 'finished', ARGV[5])
 expire(ARGV[7], record, log, mail)
-local told = tell(watchers, ARGV[1], news(ARGV[2], before + 1, events, ARGV[6]))
+local told = tell_the_end(known[4])
 local fault = ''
 if ARGV[1] == 'all' then
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'data', ARGV[11])

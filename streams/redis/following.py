@@ -24,6 +24,7 @@ BUFFERED_EVENTS_MAX = 256
 READ_EVENTS_MAX = 128
 RECHECK_S = 5.0
 """A follower that heard nothing for so long looks into the log."""
+ONLY_THE_END = "\0"
 WATCH_MS = 30_000
 """How long an inbox is told of an execution after its follower last asked for it."""
 
@@ -31,9 +32,10 @@ WATCH_MS = 30_000
 class Follower:
     """One reader of one log: what it was given, and what it must fetch itself."""
 
-    def __init__(self, link: Link, inbox: str, execution_id: ExecutionId, after: int) -> None:
+    def __init__(self, link: Link, watcher: str, execution_id: ExecutionId, after: int) -> None:
         self._link = link
-        self._inbox = inbox
+        self.watcher = watcher
+        """The inbox as the broker knows it, with `ONLY_THE_END` before it if that is all it is to be told."""
         self._id = execution_id
         self._tail = after
         """Of the last event that was taken over, given on or not."""
@@ -114,7 +116,7 @@ class Follower:
         """Ask to be told; return whether the log holds more than was taken over."""
         keys = self._link.keys_of(self._id)
         present = self._present  # the inbox may know more by the time the answer is here
-        last, finished = await self._link.run(WATCH, keys, [self._inbox, WATCH_MS])
+        last, finished = await self._link.run(WATCH, keys, [self.watcher, WATCH_MS])
         if last < present:
             raise LogGone(f"the log of {self._id} is gone")
         self._present = max(last, self._present)
@@ -132,18 +134,23 @@ class Inbox:
         self._followers: dict[ExecutionId, set[Follower]] = defaultdict(set)
         self._reader: asyncio.Task[None] | None = None
 
+    def watchers(self, followers: Sequence[Follower]) -> Sequence[str]:
+        """Return what the broker is to know of `followers`."""
+        return sorted({follower.watcher for follower in followers})
+
     def following(self, execution_id: ExecutionId) -> Sequence[Follower]:
         """Return who follows an execution here."""
         return tuple(self._followers.get(execution_id, ()))
 
     @contextlib.asynccontextmanager
     async def follow(
-        self, execution_id: ExecutionId, after: int
+        self, execution_id: ExecutionId, after: int, *, until_end: bool = False
     ) -> AsyncGenerator[AsyncGenerator[list[LoggedEvent], None], None]:
         """Follow one log; see `Publisher.follow`."""
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._read(), name="inbox")
-        follower = Follower(self._link, self.key, execution_id, after)
+        watcher = ONLY_THE_END + self.key if until_end else self.key
+        follower = Follower(self._link, watcher, execution_id, after)
         self._followers[execution_id].add(follower)
         try:
             async with contextlib.aclosing(follower.batches()) as batches:

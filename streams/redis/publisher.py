@@ -1,6 +1,6 @@
 """The front doors' side of the Redis transport."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
@@ -34,7 +34,7 @@ class RedisPublisher:
         followers = self._inbox.following(command.id)
         created_at = datetime.now(UTC)
         result, waits, fields, told, queued = await self._link.publish(
-            lambda: self._admit(command, digest, created_at, watch=bool(followers))
+            lambda: self._admit(command, digest, created_at, self._inbox.watchers(followers))
         )
         record = parse_record(command.id, fields)
         assert record is not None, "admitted just now"
@@ -48,7 +48,9 @@ class RedisPublisher:
             await tell(self._link, told, command.id, 1, [queued])
         return submission
 
-    async def _admit(self, command: RunCode, digest: str, created_at: datetime, *, watch: bool) -> Any:
+    async def _admit(
+        self, command: RunCode, digest: str, created_at: datetime, watchers: Sequence[str]
+    ) -> Any:
         link, topology = self._link, self._link.topology
         assert command.id is not None, "an execution needs its id"
         keys = [
@@ -60,11 +62,11 @@ class RedisPublisher:
             link.reach,
             *new_record_arguments(command, digest, created_at),
             link.retention_ms,
-            self._inbox.key if watch else "",
             WATCH_MS,
             DATA,
             encode(command),
             command.priority,
+            *watchers,
         ]
         return await link.run(ADMIT, keys, arguments)
 
@@ -76,9 +78,9 @@ class RedisPublisher:
         return parse_record(execution_id, await self._link.answer(self._link.call("HMGET", key, *FIELDS)))
 
     def follow(
-        self, execution_id: ExecutionId, after: int = 0
+        self, execution_id: ExecutionId, after: int = 0, *, until_end: bool = False
     ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
-        return self._inbox.follow(execution_id, after)
+        return self._inbox.follow(execution_id, after, until_end=until_end)
 
     async def read(self, execution_id: ExecutionId, after: int = 0, count: int = 1000) -> list[LoggedEvent]:
         return await self._link.answer(read_log(self._link, execution_id, after, count))

@@ -1,6 +1,6 @@
 -- Let an inbox hear of an execution for a while, known or not yet.
 -- KEYS  record, log, watchers, mail
--- ARGV  inbox, watch_ms
+-- ARGV  inbox, after a NUL if only the end matters to it; watch_ms
 -- Answers {seq of the last event in the log, or 0 if the execution is not known; whether it is finished}.
 local now = now_ms()
 redis.call('ZREMRANGEBYSCORE', KEYS[3], '-inf', whole(now))

@@ -15,7 +15,7 @@ from streams.protocol import Lease
 from streams.redis.link import Link
 from streams.redis.scripts import APPEND, FINISH, Argument, Script
 from streams.redis.settling import settle_execution
-from streams.redis.telling import inline, tell
+from streams.redis.telling import INLINE_BYTES_MAX, INLINE_EVENTS_MAX, inline, tell
 from streams.redis.turns import Turns
 from streams.topology import HANDLERS_GROUP
 
@@ -63,6 +63,8 @@ class LogWriter:
             link.policy.results_max,
             result,
             len(line),
+            INLINE_EVENTS_MAX,
+            INLINE_BYTES_MAX,
         )
         answer = await self._write(FINISH, keys, lease, arguments, lines)
         if answer[2]:

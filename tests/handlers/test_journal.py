@@ -7,6 +7,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from handlers import journal as journal_module
 from handlers.journal import BUFFER_BYTES_MAX, Journal
 from infra.errors import LeaseLost
 from sandboxes.protocol import OutputFrame
@@ -53,6 +54,22 @@ async def test_frames_that_come_together_leave_in_one_event(transport, begin, ev
     events = await events_of("job-1")
     assert text_of(events, "stdout") == b"." * 100
     assert len(events) <= 4
+
+
+async def test_the_first_line_leaves_at_once_for_whoever_watches(
+    transport, begin, events_of, now, monkeypatch
+):
+    """Where nobody does it waits for company, which may be the end."""
+    monkeypatch.setattr(journal_module, "LINGER_S", 60.0)
+    for is_watched, types in (True, ["Queued", "Output", "Finished"]), (False, ["Queued", "Finished"]):
+        name = f"job-{is_watched}"
+        begun = await begin(RunCode(language="py", code="1", id=name))
+        async with Journal(transport, begun.lease, now, is_watched=is_watched) as writer:
+            await writer.output(OutputFrame("stdout", b"first"))
+            for _ in range(10):
+                await asyncio.sleep(0)
+            assert [type(event).__name__ for event in await events_of(name)] == types[:-1]
+            await writer.finish(msgspec.structs.replace(finished(now), execution_id=name))
 
 
 async def test_output_leaves_without_waiting_for_the_end(transport, begin, now):

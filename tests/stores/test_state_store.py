@@ -10,6 +10,7 @@ import pytest
 from infra.errors import Unavailable
 from infra.redis import RedisClient, RedisConfig
 from infra.stores.objects import ObjectStore
+from infra.stores.recent import Recent
 from infra.stores.state import NONE, StateChanged, StateStore, StateTerms, name_of, object_key
 from infra.stores.state_archive import Archived, StateArchive
 from schemas.ids import SessionId, TenantId
@@ -25,8 +26,11 @@ OpenStates = Callable[..., StateStore]
 def open_states(objects: ObjectStore, redis: RedisClient, redis_config: RedisConfig) -> OpenStates:
     """Make stores over the same bytes and keys, as of several processes."""
 
-    def make(*, ttl_s: float = 3600, archive_ttl: timedelta | None = WEEK) -> StateStore:
-        return StateStore(redis, redis_config, objects, StateTerms(ttl_s=ttl_s, archive_ttl=archive_ttl))
+    def make(
+        *, ttl_s: float = 3600, archive_ttl: timedelta | None = WEEK, recent_bytes_max: int = 0
+    ) -> StateStore:
+        terms = StateTerms(ttl_s=ttl_s, archive_ttl=archive_ttl, recent_bytes_max=recent_bytes_max)
+        return StateStore(redis, redis_config, objects, terms)
 
     return make
 
@@ -70,6 +74,37 @@ async def test_what_was_never_saved_is_not_there(states: StateStore) -> None:
     assert await states.load(OWNER, SESSION) is None
     assert await states.find(OWNER, SESSION) is None
     assert await states.delete(OWNER, SESSION) is False
+
+
+async def test_a_state_that_is_known_here_is_not_fetched_again(open_states: OpenStates) -> None:
+    """Its bytes are put away where no other process could know them, to see whence they come."""
+    states = open_states(recent_bytes_max=1000)
+    await states.save(OWNER, SESSION, b"known")
+    await states.client.hset(states.key(name_of(OWNER, SESSION)), "data", b"changed in secret")
+    assert await loaded(states) == b"known"
+    assert await loaded(open_states(recent_bytes_max=1000)) == b"changed in secret"
+
+
+async def test_what_another_process_saved_or_forgot_meanwhile_counts(open_states: OpenStates) -> None:
+    states, others = open_states(recent_bytes_max=1000), open_states(recent_bytes_max=1000)
+    await states.save(OWNER, SESSION, b"mine")
+    await others.save(OWNER, SESSION, b"theirs")
+    assert (await loaded(states), await loaded(states)) == (b"theirs", b"theirs")
+    await others.delete(OWNER, SESSION)
+    assert await loaded(states) is None
+
+
+def test_no_more_is_kept_here_than_was_agreed() -> None:
+    """The oldest goes first, and what is very large is not kept at all."""
+    recent = Recent(400)
+    for number in range(6):
+        recent.keep(f"name-{number}", "etag", bytes(100))
+    recent.keep("large", "etag", bytes(101))
+    assert [name for name in ("large", *(f"name-{n}" for n in range(6))) if name in recent] == [
+        f"name-{number}" for number in range(2, 6)
+    ]
+    assert recent.get("name-5", "etag") == bytes(100)
+    assert recent.get("name-5", "another") is None
 
 
 async def test_owners_do_not_meet(states: StateStore) -> None:

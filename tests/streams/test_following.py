@@ -1,16 +1,18 @@
 """Following a log: every event once, in order, for any number of readers at any time."""
 
 import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 
 import pytest
 
 from schemas.ids import ExecutionId
 from streams.log_errors import LogGone
-from streams.protocol import LoggedEvent
+from streams.protocol import Begun, LoggedEvent
 from streams.redis import following
-from tests.streams.conftest import PATIENT, World
+from tests.streams.conftest import PATIENT, RedisWorld, World
 from tests.streams.helpers import (
+    begin_once_free,
     command,
     finished,
     lease_of,
@@ -93,6 +95,42 @@ async def test_a_slow_reader_gets_thousands_of_events_each_once(world: World) ->
             seen += batch
             await asyncio.sleep(0)
     assert [event.seq for event in seen] == list(range(1, 3003))
+
+
+@pytest.mark.everywhere
+@pytest.mark.parametrize("size", [3, 50_000])
+async def test_who_only_waits_for_the_end_has_all_of_it_then(world: World, size: int) -> None:
+    """Whatever it was spared before, small or large, and whoever else looks on from the same process."""
+    edge, other, handler = [await world.transport() for _ in range(3)]
+    async with edge.follow(JOB, until_end=True) as batches, other.follow(JOB, until_end=True) as late:
+        await submit(edge, command())
+        readers = [asyncio.create_task(_all_of(reader)) for reader in (batches, late)]
+        readers.append(asyncio.create_task(whole_log(edge, JOB)))
+        lease = await lease_of(handler, await take(handler))
+        await handler.append(lease, [started(lease)])
+        await handler.append(lease, [output(lease, "x" * size)])
+        await handler.finish(lease, [output(lease, "y" * size)], finished(JOB))
+        async with asyncio.timeout(20):
+            logs = await asyncio.gather(*readers)
+    assert types(logs[0]) == ["queued", "started", "output", "output", "finished"]
+    assert logs[1:] == [logs[0], logs[0]]
+
+
+async def test_a_handler_is_told_whether_somebody_watches_every_step(redis_world: RedisWorld) -> None:
+    """So that it knows for whom a line must leave at once; who only waits for the end is none of them."""
+    edge, handler = await redis_world.transport(), await redis_world.transport()
+    async with edge.follow(JOB, until_end=True):
+        await submit(edge, command())
+        begun = await begin_once_free(handler, await take(handler))
+        assert isinstance(begun, Begun) and not begun.is_watched
+    async with edge.follow(ExecutionId("job-2")):
+        await submit(edge, command("job-2"))
+        begun = await begin_once_free(handler, await take(handler))
+        assert isinstance(begun, Begun) and begun.is_watched
+
+
+async def _all_of(batches: AsyncIterator[list[LoggedEvent]]) -> list[LoggedEvent]:
+    return [event async for batch in batches for event in batch]
 
 
 async def test_large_events_arrive_like_small_ones(world: World) -> None:
