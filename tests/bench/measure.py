@@ -26,12 +26,13 @@ class Samples:
         return ordered[min(len(ordered) - 1, math.ceil(0.99 * len(ordered)) - 1)]
 
 
-def sample(act: Callable[[], object], count: int, warm: int = 3) -> Samples:
-    """Do `act` `warm` times uncounted, then `count` times counted."""
+def sample(act: Callable[[], object], count: int, warm: int = 3, pause_s: float = 0.0) -> Samples:
+    """Do `act` `warm` times uncounted, then `count` times counted, each time after a pause."""
     for _ in range(warm):
         act()
     taken = []
     for _ in range(count):
+        time.sleep(pause_s)
         begin = time.perf_counter()
         act()
         taken.append((time.perf_counter() - begin) * 1000)

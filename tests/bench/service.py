@@ -67,7 +67,7 @@ class Service:
 
     def first_byte_delay_ms(self) -> float:
         """Return the time from a program's first write to the reader's first output event, streamed."""
-        code = "import time\ntime.sleep(0.2)\nprint(time.time(), flush=True)\ntime.sleep(0.2)"
+        code = "import time\ntime.sleep(0.1)\nprint(time.time(), flush=True)\ntime.sleep(0.05)"
         body = json.dumps({"language": "py", "code": code})
         headers = {"Content-Type": "application/json", "X-API-Key": KEY, "Accept": "text/event-stream"}
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
@@ -80,6 +80,11 @@ class Service:
                 connection.close()
                 return (arrived - float(event["data"])) * 1000
         raise RuntimeError("no output event came")
+
+    def own_processes(self) -> list[psutil.Process]:
+        """Return supervisor, handlers and edge: nothing that a sandbox brings along."""
+        supervisor = psutil.Process(self.process.pid)
+        return [supervisor, *supervisor.children()]
 
     def idle_memory_mb(self) -> tuple[float, float]:
         """Return the proportional set size of the whole tree of processes, and what it may be.
@@ -98,7 +103,7 @@ class Service:
 @contextmanager
 def serve(redis_url: str, data_dir: Path, sandbox: str = "local", **settings: str) -> Iterator[Service]:
     """Run `millrace serve` until ready."""
-    port = _free_port()
+    port = free_port()
     environment = {
         **os.environ,
         "API_PORT": str(port),
@@ -134,7 +139,8 @@ def _wait_until_it_runs(service: Service) -> None:
     raise RuntimeError("millrace serve did not get ready within 60 s")
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

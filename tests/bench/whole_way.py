@@ -6,14 +6,19 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import baselines
+import crowd
+import flood
 import on_nats
 import session_state
+import waiting
 from measure import Samples, sample
 from rows import Row
 from service import Service, broker, serve
 
 SECONDS = 5.0
 CLIENTS = 4
+PAUSE_S = 0.03
+"""In which the sandbox before is destroyed and the next is made: latency, not throughput."""
 
 
 def measure(folder: Path) -> Iterator[Row]:
@@ -24,9 +29,12 @@ def measure(folder: Path) -> Iterator[Row]:
         print(f"bare redis-py, two streams there and back: p50 {trip.p50:.2f} ms, p99 {trip.p99:.2f} ms")
         with serve(url, folder / "fake", sandbox="fake") as service:
             yield from _streams_share(service, trip)
+            yield from crowd.measure(service, url)
         yield from on_nats.measure(folder, url)
-        with serve(url, folder / "local") as service:
+        with serve(url, folder / "local", MILLRACE_OUTPUT_BYTES_MAX=str(2 * flood.SIZE)) as service:
             yield from _the_whole_way(service, bare, trip)
+            yield from flood.measure(service)
+    yield from waiting.measure(folder)
 
 
 def _streams_share(service: Service, trip: Samples) -> Iterator[Row]:
@@ -38,10 +46,12 @@ def _streams_share(service: Service, trip: Samples) -> Iterator[Row]:
 def _the_whole_way(service: Service, bare: Samples, trip: Samples) -> Iterator[Row]:
     time.sleep(2)
     yield Row("memory of an idle serve, broker excluded", *service.idle_memory_mb(), "MB", 1.0)
-    way = sample(lambda: service.exec("print(1)"), 300, warm=20)
+    way = sample(lambda: service.exec("print(1)"), 200, warm=20, pause_s=PAUSE_S)
     yield Row("Python print(1) over HTTP, isolated", way.p50, bare.p50, "ms", 0.35, p99=way.p99)
+    way = sample(lambda: service.exec("print(1)"), 200)
+    yield Row("the same, one upon the other", way.p50, bare.p50, "ms", 0.35, p99=way.p99)
     yield from session_state.measure(service)
-    first = Samples([service.first_byte_delay_ms() for _ in range(20)])
+    first = Samples([service.first_byte_delay_ms() for _ in range(40)])
     yield Row("first SSE byte after the first write", first.p50, trip.p50, "ms", 2.0, p99=first.p99)
     ours = _throughput(service)
     cold = baselines.cold_throughput(SECONDS, workers=2)
