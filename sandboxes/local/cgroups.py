@@ -96,13 +96,19 @@ def sweep(hierarchy: Hierarchy) -> int:
     """
     swept = 0
     for folder in hierarchy.leftovers():
-        match = _NAME.fullmatch(folder.name)
-        if not match or int(match[1]) != _pid_namespace():
-            continue
-        if start_time(int(match[2])) != int(match[3]):
+        owner = owner_of(folder.name)
+        if owner and start_time(owner[0]) != owner[1]:
             remove_folder(folder)
             swept += 1
     return swept
+
+
+def owner_of(name: str) -> tuple[int, int] | None:
+    """Return who made a group of this name: its number, and when it started; None if that cannot be seen."""
+    match = _NAME.fullmatch(name)
+    if not match or int(match[1]) != _pid_namespace():
+        return None
+    return int(match[2]), int(match[3])
 
 
 def _pid_namespace() -> int:

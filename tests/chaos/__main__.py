@@ -20,8 +20,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from infra.logs import configure_logs
-from sandboxes.local.cgroups import own_places
-from tests.chaos.brokers import Servers, broker
+from sandboxes.local.cgroups import own_places, owner_of
+from tests.chaos.brokers import KINDS, Servers
 from tests.chaos.crew import Crew
 from tests.chaos.doomed import EDGE_POINTS, FAULTS, HANDLER_POINTS
 from tests.chaos.load import Load
@@ -32,10 +32,10 @@ SETTLE_S = 90.0
 
 async def run(options: argparse.Namespace) -> int:
     dice = random.Random(options.seed)
-    servers = broker(options.broker, random.Random(dice.random()))
+    servers = KINDS[options.broker](random.Random(dice.random()))
     crew: Crew | None = None
     try:
-        await asyncio.to_thread(servers.start)
+        await servers.start()
         crew = Crew(servers.settings, random.Random(dice.random()), fault=options.fault)
         stories, wrong = await _live(servers, crew, random.Random(dice.random()), options.seconds)
         wrong += violations(stories)
@@ -43,7 +43,7 @@ async def run(options: argparse.Namespace) -> int:
     finally:
         if crew is not None:
             await crew.end()
-        servers.close()
+        await servers.close()
 
 
 async def _live(
@@ -56,11 +56,13 @@ async def _live(
         async with asyncio.timeout(SETTLE_S):
             await crew.first_up()
         loading = asyncio.create_task(load.for_ever())
-        trouble = asyncio.create_task(_trouble(servers, dice))
+        enough = asyncio.Event()
+        trouble = asyncio.create_task(_trouble(servers, dice, enough))
         await asyncio.wait([loading, trouble], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         await _ended(loading)
-        await asyncio.wait([trouble], timeout=30)  # half a failover is no state to leave a broker in
-        await _ended(trouble)
+        enough.set()  # half a failover is no state to leave a broker in
+        async with asyncio.timeout(SETTLE_S):
+            await trouble
     await load.all_seen(SETTLE_S)
     wrong = load.complaints
     if not await afterwards.settled(SETTLE_S):
@@ -73,7 +75,7 @@ async def _live(
     if forgotten:
         print(f"{len(forgotten)} were accepted during a failover and went with the old primary")
     wrong += [f"{name} was not seen to its end" for name in sorted(load.unseen - forgotten)]
-    wrong += [*crew.complaints, *await afterwards.left_behind(), *crew.left_behind(), *_groups(crew.pids)]
+    wrong += [*crew.complaints, *await afterwards.left_behind(), *crew.left_behind(), *_groups(crew.born)]
     await afterwards.close()
     return stories, wrong
 
@@ -84,9 +86,12 @@ def _is_forgotten(story: Story, servers: Servers) -> bool:
     return not story.log and accepted_at is not None and servers.may_forget(accepted_at)
 
 
-async def _trouble(servers: Servers, dice: random.Random) -> None:
+async def _trouble(servers: Servers, dice: random.Random, enough: asyncio.Event) -> None:
     while True:
-        await asyncio.sleep(dice.uniform(8, 20))
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(enough.wait(), dice.uniform(8, 20))
+        if enough.is_set():
+            return
         await servers.trouble()
 
 
@@ -97,14 +102,11 @@ async def _ended(task: "asyncio.Task[None]") -> None:
         await task
 
 
-def _groups(pids: set[int]) -> list[str]:
+def _groups(born: set[tuple[int, int]]) -> list[str]:
     """Return the control groups that handlers of this run made and nobody removed."""
-    tops = {place.top for place in own_places().values()}
-    folders = (path for top in tops for path, _, _ in os.walk(top))
-    owners = {f"-{pid}-" for pid in pids}
-    return [
-        f"control group {path}" for path in folders if "millrace-" in path and any(o in path for o in owners)
-    ]
+    tops = {place.top.resolve() for place in own_places().values()}
+    names = ((path, name) for top in tops for path, folders, _ in os.walk(top) for name in folders)
+    return [f"control group {path}/{name}" for path, name in names if owner_of(name) in born]
 
 
 def _tell(
@@ -123,7 +125,7 @@ def _tell(
     for sentence in wrong[:40]:
         print(f"VIOLATED: {sentence}")
     print(f"{len(wrong)} violations; seed {options.seed}")
-    if wrong:
+    if wrong and not options.fault:
         print(f"logs of the processes: {crew.folder}")
     else:
         shutil.rmtree(crew.folder, ignore_errors=True)
@@ -137,7 +139,7 @@ def _counts(counts: dict[str, int]) -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(prog="make chaos")
     parser.add_argument("--seconds", type=float, default=60.0)
-    parser.add_argument("--broker", default="redis")
+    parser.add_argument("--broker", choices=list(KINDS), default="redis")
     parser.add_argument("--seed", type=int, default=secrets.randbelow(1 << 31))
     parser.add_argument(
         "--fault", choices=["", *FAULTS], default="", help="break a promise, to see it caught"

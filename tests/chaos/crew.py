@@ -26,8 +26,10 @@ UP_S = 90.0
 class Child:
     """One process, forked by the nursery."""
 
-    def __init__(self, pid: int) -> None:
+    def __init__(self, pid: int, since: int) -> None:
         self.pid = pid
+        self.since = since
+        """When it started, in clock ticks since boot: numbers of processes come again."""
         self.returncode: int | None = None
         self._dead = asyncio.Event()
 
@@ -98,7 +100,7 @@ class Nursery:
         async for line in self._process.stdout:
             news = json.loads(line)
             if pid := news.get("born"):
-                self._children[pid] = Child(pid)
+                self._children[pid] = Child(pid, news["since"])
                 self._born.put_nowait(self._children[pid])
             else:
                 self._children[news["died"]].died(news["status"])
@@ -127,18 +129,21 @@ class Member:
         """Start a process of this role."""
         environment = {**self._crew.environment, "API_PORT": str(self.port), **doom.environment()}
         self.process = await self._crew.nursery.bear(self.role, environment)
-        self._crew.pids.add(self.process.pid)
+        self._crew.born.add((self.process.pid, self.process.since))
 
     async def end(self) -> None:
-        """Ask it to stop, as an orchestrator does."""
-        if self.process is not None and self.process.returncode is None:
-            self.process.send_signal(signal.SIGTERM)
-            try:
-                await asyncio.wait_for(self.process.wait(), 60)
-            except TimeoutError:
-                self._crew.complaints.append(f"{self.role} did not stop within 60 s of SIGTERM")
-                self.process.send_signal(signal.SIGKILL)
-                await self.process.wait()
+        """Ask it to stop, as an orchestrator does; by now it has no doom, so nothing else may end it."""
+        if self.process is None:
+            return
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = await asyncio.wait_for(self.process.wait(), 60)
+        except TimeoutError:
+            self._crew.complaints.append(f"{self.role} did not stop within 60 s of SIGTERM")
+            self.process.send_signal(signal.SIGKILL)
+            status = await self.process.wait()
+        if status:
+            self._crew.complaints.append(f"{self.role} {self.process.pid} ended with status {status}")
 
     async def _one_life(self) -> None:
         doom = self._doom()
@@ -245,7 +250,8 @@ class Crew:
         }
         self.deaths: Counter[str] = Counter()
         self.signals: Counter[str] = Counter()
-        self.pids: set[int] = set()
+        self.born: set[tuple[int, int]] = set()
+        """Every process there ever was, by its number and its start."""
         self.complaints: list[str] = []
         self.nursery = Nursery(self.folder, self.environment)
         self.handlers = [self._member("handlers", HANDLER_POINTS, dice) for _ in range(3)]

@@ -12,6 +12,7 @@ import signal
 import sys
 from typing import Any
 
+from sandboxes.local.cgroups import start_time
 from tests.chaos import doomed
 
 HEAVY = (
@@ -59,7 +60,7 @@ def give_birth(order: dict[str, Any], ours: list[int]) -> int:
     """Fork, and become what is ordered."""
     child = os.fork()
     if child:
-        say({"born": child})
+        say({"born": child, "since": start_time(child)})
         return child
     try:
         signal.set_wakeup_fd(-1)
