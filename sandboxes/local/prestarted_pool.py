@@ -10,10 +10,12 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import msgspec
 
+from infra.tasks import made_in_thread
 from sandboxes.local.cgroups import Group, Hierarchy, new_name
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Launcher
@@ -59,14 +61,10 @@ class Starter:
         """Start one, and wait until it is ready. Raises SandboxFailed, SandboxUnavailable, OSError."""
         uid = self.next_uid()
         guest = await self.launcher.launch(uid=uid, network=False, host_paths=toolchain.binds)
-        enclosing = asyncio.ensure_future(asyncio.to_thread(self._enclose, guest.pid, limits))
         try:
-            group = await asyncio.shield(enclosing)
+            group = await made_in_thread(partial(self._enclose, guest.pid, limits), _remove)
         except BaseException:
             await guest.close()
-            await asyncio.wait([enclosing])  # the thread goes on whoever waits
-            if not enclosing.exception() and (made := enclosing.result()):
-                made.remove()
             raise
         taken = Taken(Prestarted(guest, uid or 0), group, 0.0)
         try:
@@ -226,6 +224,11 @@ class _Shelf:
         with suppress(OSError, SandboxFailed):
             return await self._starter.restricted(taken, limits)
         return None
+
+
+def _remove(group: Group | None) -> None:
+    if group:
+        group.remove()
 
 
 def _is_no_lower(limits: SandboxLimits, than: SandboxLimits | None) -> bool:

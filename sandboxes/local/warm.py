@@ -8,7 +8,9 @@ import asyncio
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
+from infra.tasks import made_in_thread
 from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupLimits, Hierarchy, new_name
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Launcher
@@ -104,7 +106,8 @@ class WarmPython:
         if at.group is None or at.limits == limits:
             return WarmGuest(child, at.group, self._uid, at.cpu_s)
         try:
-            group = await asyncio.to_thread(self._move, child, at.group, limits)
+            moving = partial(self._move, child, at.group, limits)
+            group = await made_in_thread(moving, lambda group: group.remove())
         except BaseException:
             await child.close()
             raise
@@ -118,7 +121,8 @@ class WarmPython:
             child = await zygote.make()
             self._groups[child] = _Standing(None, limits, cpu_s_of(child.pid))
             return child
-        group, doors = await asyncio.to_thread(_open_group, self._hierarchy, limits)
+        opening = partial(_open_group, self._hierarchy, limits)
+        group, doors = await made_in_thread(opening, _close_group)
         try:
             child = await zygote.make(doors)
         except BaseException:
@@ -161,6 +165,13 @@ def _open_group(hierarchy: Hierarchy, limits: GroupLimits) -> tuple[Group, list[
     except OSError:
         group.remove()
         raise
+
+
+def _close_group(opened: tuple[Group, list[int]]) -> None:
+    group, doors = opened
+    for fd in doors:
+        os.close(fd)
+    group.remove()
 
 
 def _is_enough(limits: GroupLimits) -> bool:

@@ -1,10 +1,11 @@
 """What is told to end does end."""
 
 import asyncio
+import threading
 
 import pytest
 
-from infra.tasks import end_tasks
+from infra.tasks import end_tasks, made_in_thread
 
 
 async def test_a_task_that_swallows_a_cancel_is_cancelled_again() -> None:
@@ -35,3 +36,33 @@ async def test_what_a_task_raises_at_its_end_stops_nobody() -> None:
     assert other.cancelled()
     with pytest.raises(ValueError, match="no"):
         task.result()
+
+
+async def test_what_a_thread_made_for_nobody_is_undone() -> None:
+    """Whoever waits may be cancelled; the thread cannot be."""
+    begun, go_on = threading.Event(), threading.Event()
+    kept: list[str] = []
+
+    def make() -> str:
+        begun.set()
+        assert go_on.wait(20)
+        kept.append("a group")
+        return "a group"
+
+    making = asyncio.create_task(made_in_thread(make, kept.remove))
+    await asyncio.to_thread(begun.wait, 20)
+    making.cancel()
+    await asyncio.sleep(0)
+    go_on.set()
+    with pytest.raises(asyncio.CancelledError):
+        await making
+    assert kept == []
+
+
+async def test_what_a_thread_made_for_somebody_is_kept() -> None:
+    """And what it raised is raised."""
+    undone: list[str] = []
+    assert await made_in_thread(lambda: "a group", undone.append) == "a group"
+    with pytest.raises(ZeroDivisionError):
+        await made_in_thread(lambda: str(1 // 0), undone.append)
+    assert undone == []
