@@ -10,7 +10,6 @@ from infra.errors import LeaseLost
 from schemas.commands import RunCode
 from schemas.events import Event, Finished
 from schemas.ids import TenantId
-from schemas.wire import encode
 from streams.concerns import Concerns, everything
 from streams.delivery import (
     DeadLetter,
@@ -18,9 +17,11 @@ from streams.delivery import (
     check_numbering,
     hear,
     result_line,
+    to_its_end,
 )
 from streams.memory.broker import Entry, MemoryBroker
 from streams.memory.executions import Execution
+from streams.memory.steps import Between
 from streams.memory.turns import Turns
 from streams.protocol import (
     BeginOutcome,
@@ -37,14 +38,17 @@ from streams.protocol import (
     Parked,
 )
 
+_finished = msgspec.json.Decoder(Finished)
+
 
 class MemoryConsumer:
     """Takes entries, holds leases, writes logs."""
 
-    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy) -> None:
+    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy, between: Between) -> None:
         self._broker = broker
         self._policy = policy
-        self._turns = Turns(broker, policy)
+        self._between = between
+        self._turns = Turns(broker, policy, between)
         self._intake: Intake | None = None
         self._draining = False
 
@@ -56,7 +60,9 @@ class MemoryConsumer:
                 changed, published = intake.changed.ticket(), self._broker.published.ticket()
                 if not intake.free:
                     await changed.wait()
-                elif entry := self._next():
+                    continue
+                await self._turns.look()
+                if entry := self._next():
                     intake.start(self._deliver(entry))
                 else:
                     await self._until_due(changed, published)
@@ -75,28 +81,32 @@ class MemoryConsumer:
     async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
         assert command.id is not None, "an execution needs its id"
         broker = self._broker
+        first = self._turns.is_mine(delivery, command)
+        await self._between("begin: in line")
         execution = broker.execution(command.id) or broker.create(
             command, digest, delivery.published_at, self._policy.log_retention_s
         )
         if execution.digest != digest:
             return IdTaken()
         if execution.status == "finished":
-            broker.acknowledge(delivery.entry)
+            await self._settle(delivery, execution)
             return Ended()
         if execution.held_until > broker.clock():
             if execution.entry != delivery.entry:
                 broker.acknowledge(delivery.entry)
             return HeldElsewhere()
         overdue = False
-        if not self._turns.is_mine(delivery, command):
+        if not first:
             overdue = execution.started_at is None and broker.is_past(command.deadline)
             if not overdue and not broker.is_cancelled(command.id):
-                self._turns.park(delivery, command)
-                return Parked()
+                parked = await self._turns.park(delivery, command, execution)
+                return Parked() if parked else await self.begin(delivery, command, digest)
         broker.parked.pop(execution.id, None)
         execution.lease(delivery.entry, broker.clock() + self._policy.lease_s)
         self._broker.touch(execution, self._policy.log_retention_s)
-        return self._begun(delivery, execution, overdue=overdue)
+        begun = self._begun(delivery, execution, overdue=overdue)
+        await self._between("begin: leased")
+        return begun
 
     def _begun(self, delivery: Delivery, execution: Execution, *, overdue: bool) -> Begun:
         lease = Lease(
@@ -122,11 +132,23 @@ class MemoryConsumer:
         execution.finish(lease.token, events, finished)
         lease.seq = finished.seq
         self._broker.touch(execution, self._policy.log_retention_s)
-        self._broker.add_result(result_line(finished, execution.command.tenant))
-        if execution.command.reply_to:
-            self._broker.replies[execution.command.reply_to].append(encode(finished))
-        self._broker.acknowledge(lease.delivery.entry)
-        self._turns.leave(execution.command)
+        await to_its_end(self._settle(lease.delivery, execution))
+
+    async def _settle(self, delivery: Delivery, execution: Execution) -> None:
+        """Do what follows a `finished`, as far as nobody has: the result, the reply, the entry, the line."""
+        command = execution.command
+        if not execution.settled:
+            await self._between("finish: logged")
+            finished = execution.log[-1].data
+            self._broker.add_result(result_line(_finished.decode(finished), command.tenant))
+            await self._between("finish: result told")
+            if command.reply_to:
+                self._broker.replies[command.reply_to].append(finished)
+                await self._between("finish: replied")
+        self._broker.acknowledge(delivery.entry)
+        execution.settled = True
+        await self._between("finish: acknowledged")
+        await self._turns.leave(command)
 
     async def renew(self, lease: Lease) -> None:
         execution = self._held(lease)
@@ -134,22 +156,27 @@ class MemoryConsumer:
         execution.held_until = self._broker.clock() + self._policy.lease_s
         execution.attempt = lease.attempt
         self._broker.touch(execution, self._policy.log_retention_s)
+        await self._between("renew: held")
         if entry := self._broker.entries.get(lease.delivery.entry):
             entry.idle_since = self._broker.clock()
 
     async def release(self, lease: Lease) -> None:
         self._held(lease).give_back(lease.token)
-        entry = self._broker.entries.pop(lease.delivery.entry, None)
-        if entry is not None:
+        await self._between("release: given back")
+        if entry := self._broker.entries.get(lease.delivery.entry):
             self._broker.publish(entry.body)
+            await self._between("release: published")
+            self._broker.acknowledge(entry.id)
 
     async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
         self._broker.add_result(result_line(finished, tenant))
+        await self._between("reject: result told")
         self._broker.acknowledge(delivery.entry)
 
     async def bury(self, delivery: Delivery, reason: str, *, acknowledge: bool = True) -> None:
         letter = DeadLetter(delivery.body, reason, delivery.stream, delivery.entry, self._broker.now())
         self._broker.bury(letter)
+        await self._between("bury: kept")
         if acknowledge:
             self._broker.acknowledge(delivery.entry)
 
@@ -165,7 +192,6 @@ class MemoryConsumer:
 
     def _next(self) -> Entry | None:
         """Return the entry to hand out now: an abandoned one first, else the next of those that wait."""
-        self._turns.look()
         silent_since = self._broker.clock() - self._policy.lease_s
         entries = self._broker.entries.values()
         abandoned = (entry for entry in entries if entry.deliveries and entry.idle_since <= silent_since)

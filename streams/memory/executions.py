@@ -39,6 +39,8 @@ class Execution:
     held_until: float = 0.0
     started_at: datetime | None = None
     finished_at: datetime | None = None
+    settled: bool = False
+    """Whether what follows its `finished` was done."""
     changed: Signal = field(default_factory=Signal)
 
     def __post_init__(self) -> None:

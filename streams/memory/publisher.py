@@ -11,6 +11,7 @@ from schemas.wire import encode
 from streams.depth import QueueDepth
 from streams.log_errors import LogGone
 from streams.memory.broker import MemoryBroker
+from streams.memory.steps import Between
 from streams.memory.turns import Turns
 from streams.protocol import (
     Control,
@@ -27,9 +28,11 @@ BATCH = 256
 class MemoryPublisher:
     """Submits, sends, follows and looks things up."""
 
-    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy) -> None:
+    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy, between: Between) -> None:
         self._broker = broker
         self._policy = policy
+        self._between = between
+        self._turns = Turns(broker, policy, between)
 
     async def submit(self, command: RunCode, digest: str) -> Submission:
         assert command.id is not None, "an execution needs its id"
@@ -38,6 +41,7 @@ class MemoryPublisher:
             position = self._broker.waiting.waiting_in((command.priority, command.tenant)) + 1
             retention_s = self._policy.log_retention_s
             known = self._broker.create(command, digest, self._broker.now(), retention_s, position)
+            await self._between("submit: recorded")
             self._broker.publish(encode(command))
             return Submission("accepted", known.record())
         if known.digest != digest:
@@ -51,10 +55,12 @@ class MemoryPublisher:
         if not isinstance(command, EndSession | ResolveToolCalls):
             mail = self._broker.mail(command.execution_id, self._policy.log_retention_s)
             mail.controls[control.entry] = control
+            await self._between("send: mailed")
         for put in self._broker.control:
             put(control)
         if isinstance(command, CancelExecution):
-            Turns(self._broker, self._policy).wake(command.execution_id)
+            await self._between("send: told")
+            await self._turns.wake(command.execution_id)
 
     async def record(self, execution_id: ExecutionId) -> ExecutionRecord | None:
         found = self._broker.execution(execution_id)

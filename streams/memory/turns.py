@@ -1,4 +1,4 @@
-"""Turns in memory: what `streams/turns.py` describes, in steps that nothing can come between."""
+"""Turns in memory: what `streams/turns.py` describes."""
 
 from collections.abc import Iterator
 
@@ -6,6 +6,8 @@ from schemas.commands import RunCode
 from schemas.ids import ExecutionId
 from schemas.wire import WireFault, decode_run_code, encode
 from streams.memory.broker import Entry, MemoryBroker, ParkedRequest
+from streams.memory.executions import Execution
+from streams.memory.steps import Between
 from streams.protocol import Delivery, DeliveryPolicy
 from streams.turns import Line, id_of_entry, line_of, must_ask, place_of
 
@@ -13,9 +15,10 @@ from streams.turns import Line, id_of_entry, line_of, must_ask, place_of
 class Turns:
     """One transport's hand on the lines of its broker."""
 
-    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy) -> None:
+    def __init__(self, broker: MemoryBroker, policy: DeliveryPolicy, between: Between) -> None:
         self._broker = broker
         self._policy = policy
+        self._between = between
 
     def is_mine(self, delivery: Delivery, command: RunCode) -> bool:
         """Join the line; return whether the execution is first in it."""
@@ -28,49 +31,65 @@ class Turns:
         places.setdefault(command.id, place_of(delivery.entry))
         return self._first(line) == command.id
 
-    def park(self, delivery: Delivery, command: RunCode) -> None:
-        """Keep the request and acknowledge its entry."""
-        assert command.id is not None, "an execution needs its id"
-        look_at = self._broker.clock() + self._policy.heartbeat_s
-        self._broker.parked[command.id] = ParkedRequest(command, delivery.published_at, look_at)
-        self._broker.acknowledge(delivery.entry)
-        self._broker.published.notify()
+    async def park(self, delivery: Delivery, command: RunCode, execution: Execution) -> bool:
+        """Keep the request and acknowledge its entry; false if it must begin again."""
+        broker = self._broker
+        ended = execution.status == "finished" or execution.held_until > broker.clock()
+        if ended or broker.is_cancelled(execution.id):
+            return False
+        look_at = broker.clock() + self._policy.heartbeat_s
+        broker.parked[execution.id] = ParkedRequest(command, delivery.published_at, look_at)
+        broker.published.notify()
+        await self._between("park: kept")
+        # Whoever was first may have finished before it was parked, and found nobody to wake.
+        await self._advance(self._line_of(command))
+        await self._between("park: line looked at")
+        broker.acknowledge(delivery.entry)
+        return True
 
-    def leave(self, command: RunCode) -> None:
+    async def leave(self, command: RunCode) -> None:
         """Leave the line, and wake whoever is first then."""
         line = line_of(command)
         if line in self._broker.lines and command.id is not None:
             self._broker.lines[line].pop(command.id, None)
-            self._advance(line)
+            await self._between("finish: line left")
+            await self._advance(line)
 
-    def wake(self, execution_id: ExecutionId) -> None:
+    async def wake(self, execution_id: ExecutionId) -> None:
         """Publish a parked request again."""
-        if parked := self._broker.parked.pop(execution_id, None):
+        if parked := self._broker.parked.get(execution_id):
             self._broker.publish(encode(parked.command), parked.published_at)
+            await self._between("wake: published")
+            if self._broker.parked.get(execution_id) is parked:
+                del self._broker.parked[execution_id]
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Wake those who wait in vain, or need not wait any more."""
         now = self._broker.clock()
         for execution_id, parked in list(self._broker.parked.items()):
             if parked.look_at <= now and execution_id in self._broker.parked:
                 parked.look_at = now + self._policy.heartbeat_s
-                self._look_at(execution_id, parked)
+                await self._look_at(execution_id, parked)
 
-    def _look_at(self, execution_id: ExecutionId, parked: ParkedRequest) -> None:
+    async def _look_at(self, execution_id: ExecutionId, parked: ParkedRequest) -> None:
         if execution := self._broker.execution(execution_id):
             self._broker.touch(execution, self._policy.log_retention_s)
-        line = line_of(parked.command)
-        assert line is not None, "only members of a session are parked"
+        line = self._line_of(parked.command)
         urgent = self._broker.is_past(parked.command.deadline) or self._broker.is_cancelled(execution_id)
         if urgent or execution_id not in self._broker.lines[line]:
-            self.wake(execution_id)
+            await self.wake(execution_id)
         else:
-            self._advance(line)
+            await self._advance(line)
 
-    def _advance(self, line: Line) -> None:
+    async def _advance(self, line: Line) -> None:
         first = self._first(line)
         if first is not None:
-            self.wake(first)
+            await self.wake(first)
+
+    def _line_of(self, command: RunCode) -> Line:
+        line = line_of(command)
+        assert line is not None, "only members of a session are parked"
+        return line
 
     def _first(self, line: Line) -> ExecutionId | None:
         """Return whose turn it is; whoever will never end is sent out of the line."""

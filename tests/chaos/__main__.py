@@ -14,6 +14,7 @@ import os
 import random
 import secrets
 import shutil
+import signal
 import sys
 import time
 from collections.abc import Sequence
@@ -31,6 +32,9 @@ SETTLE_S = 90.0
 
 
 async def run(options: argparse.Namespace) -> int:
+    this = asyncio.current_task()
+    assert this is not None
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, this.cancel)  # and leave nothing behind
     dice = random.Random(options.seed)
     servers = KINDS[options.broker](random.Random(dice.random()))
     crew: Crew | None = None

@@ -99,7 +99,7 @@ def test_two_of_a_session_at_once_are_told() -> None:
     assert list(violations([first, elsewhere])) == []
 
 
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(600)
 @pytest.mark.parametrize(
     ("fault", "says"),
     [
@@ -111,8 +111,11 @@ def test_two_of_a_session_at_once_are_told() -> None:
 def test_a_promise_that_is_broken_on_purpose_is_caught(fault: str, says: str) -> None:
     """By the whole suite, with real processes: it prints what was violated and its seed."""
     words = [sys.executable, "-m", "tests.chaos", "--seconds", "25", "--seed", "1", "--fault", fault]
-    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, timeout=390, check=False)
-    assert done.returncode == 1, done.stdout + done.stderr
-    violated = [line for line in done.stdout.splitlines() if line.startswith("VIOLATED")]
-    assert any(says in line for line in violated), done.stdout + done.stderr
-    assert "seed 1" in done.stdout
+    run = subprocess.Popen(words, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = run.communicate(timeout=500)
+    finally:
+        run.terminate()  # if it is not over: it takes its servers along
+    assert run.wait(60) == 1, said
+    assert any(says in line for line in said.splitlines() if line.startswith("VIOLATED")), said
+    assert "seed 1" in said

@@ -3,12 +3,14 @@
 import argparse
 import logging
 import sys
+import time
 from pathlib import Path
 
 import structlog
 
 sys.path.insert(0, str(Path(__file__).parents[2]))
 
+from tests.simulation.coverage import Coverage
 from tests.simulation.world import simulate
 
 
@@ -25,14 +27,16 @@ def main() -> int:
 
 
 def _broken(seeds: "range | list[int]") -> int:
-    broken = 0
+    broken, coverage, began = 0, Coverage(), time.process_time()
     for seed in seeds:
         try:
-            simulate(seed)
+            coverage += simulate(seed)
         except AssertionError as why:
             broken += 1
             print(why)
-    print(f"{len(seeds) - broken} of {len(seeds)} seeds kept every invariant")
+    print("\n".join(coverage.table()))
+    took_ms = (time.process_time() - began) / len(seeds) * 1000
+    print(f"{len(seeds) - broken} of {len(seeds)} seeds kept every invariant; {took_ms:.1f} ms of CPU each")
     return int(broken > 0)
 
 

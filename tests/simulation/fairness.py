@@ -2,13 +2,33 @@
 
 from collections import Counter, defaultdict
 from datetime import datetime
+from typing import Any
 
-from schemas.ids import TenantId
+from schemas.http import ExecutionStatus
+from schemas.ids import ExecutionId, TenantId
+from schemas.wire import decode_run_code
 from streams.lanes import BATCH_EVERY, Lane, lane_of
 from streams.memory.broker import Entry, MemoryBroker
+from streams.memory.executions import Execution
+from streams.signal import Signal
 
 OVERTAKEN_MOST = 2
 """By any one lane, while another waits: once, and once more where the other had its turn just before."""
+
+
+class _Noting(Signal):
+    """Notes how far an execution has come whenever its log was written."""
+
+    def __init__(self, execution: Execution, history: list[tuple[ExecutionId, ExecutionStatus]]) -> None:
+        super().__init__()
+        self._execution = execution
+        self._history = history
+
+    def notify(self) -> None:
+        now = (self._execution.id, self._execution.status)
+        if now not in self._history:
+            self._history.append(now)
+        super().notify()
 
 
 class WatchedBroker(MemoryBroker):
@@ -23,12 +43,22 @@ class WatchedBroker(MemoryBroker):
         self.contended = 0
         """How often somebody else waited as well."""
         self.unfair: list[str] = []
+        self.published_first: dict[str, int] = {}
+        """The place of everybody's first entry."""
+        self.history: list[tuple[ExecutionId, ExecutionStatus]] = []
+        """Who came how far, in the order in which logs were written."""
 
     def publish(self, body: bytes, published_at: datetime | None = None) -> None:
         before = set(self.entries)
         super().publish(body, published_at)
         for entry in set(self.entries) - before:
             self._lanes.setdefault(lane_of(body), []).append(entry)
+            self.published_first.setdefault(decode_run_code(body).id or "", self._last_id)
+
+    def create(self, *args: Any) -> Execution:
+        made = super().create(*args)
+        made.changed = _Noting(made, self.history)
+        return made
 
     def next_waiting(self) -> Entry | None:
         entry = super().next_waiting()

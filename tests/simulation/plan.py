@@ -5,9 +5,9 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Literal
 
-from sandboxes.fake_script import AnyStep, Break, Die, End, Wait, Write, script
+from sandboxes.fake_script import AnyStep, Break, Die, End, Recall, Remember, Wait, Write, script
 from schemas.commands import RunCode
-from schemas.ids import ExecutionId, TenantId
+from schemas.ids import ExecutionId, SessionId, TenantId
 
 FLOODED = 0.3
 """How many worlds see much work at once."""
@@ -26,7 +26,14 @@ class Job:
     copies: int
     """How often the same request is published."""
     says: bytes
-    cancel_at_s: float | None
+    cancels_at_s: tuple[float, ...]
+    """When it is cancelled, which may be before it is published, and twice."""
+
+    @property
+    def session(self) -> tuple[TenantId, SessionId] | None:
+        """Return the session it belongs to, as its owner knows it."""
+        session_id = self.command.session_id
+        return None if session_id is None else (self.command.tenant, session_id)
 
 
 @dataclass(frozen=True)
@@ -53,10 +60,12 @@ class Plan:
     """By how much each handler's own clock is wrong."""
     dice: random.Random = field(repr=False)
     """For delays while it runs."""
+    step: str = ""
+    """At which every process dies that comes there, if it is not to be drawn."""
 
 
-def draw(seed: int, epoch: datetime) -> Plan:
-    """Draw the plan that belongs to `seed`."""
+def draw(seed: int, epoch: datetime, step: str = "") -> Plan:
+    """Draw the plan that belongs to `seed`, with all processes dying at `step` if one is given."""
     dice = random.Random(seed)
     handlers = dice.randint(1, 3)
     jobs = [_job(dice, number, epoch) for number in range(dice.randint(1, 8))]
@@ -72,21 +81,26 @@ def draw(seed: int, epoch: datetime) -> Plan:
         ),
         skews_s=[dice.uniform(-30, 30) for _ in range(handlers)],
         dice=dice,
+        step=step,
     )
 
 
 def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
     at_s = dice.uniform(0, HORIZON_S / 2)
+    session = _session(dice)
     steps, says = _program(dice)
+    if session is not None:  # say whose variables are there, and leave ours
+        steps = [Recall("by"), Write("\n"), Remember("by", f"job-{number}"), *steps]
     deadline = epoch + timedelta(seconds=at_s + dice.uniform(0, 60)) if dice.random() < 0.2 else None
     command = RunCode(
         id=f"job-{number}",
         language="py",
         code=script(*steps),
         stdin="",
+        session_id=session,
         retry=dice.choice(["never", "if_not_started", "always"]),
         deadline=deadline,
-        tenant=TenantId(dice.choice(["one", "two", "three"])),
+        tenant=TenantId("one" if session else dice.choice(["one", "two", "three"])),
         priority="batch" if dice.random() < 0.3 else "interactive",
         reply_to="replies" if dice.random() < 0.3 else None,
     )
@@ -96,8 +110,15 @@ def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
         bare=dice.random() < 0.4,
         copies=1 if dice.random() < 0.7 else dice.randint(2, 3),
         says=says,
-        cancel_at_s=max(0.0, at_s + dice.uniform(-5, 40)) if dice.random() < 0.25 else None,
+        cancels_at_s=tuple(
+            max(0.0, at_s + dice.uniform(-5, 40)) for _ in range(dice.choice([0, 0, 0, 0, 0, 0, 1, 2]))
+        ),
     )
+
+
+def _session(dice: random.Random) -> SessionId | None:
+    """Draw a session that some others are in too."""
+    return SessionId(dice.choice(["session-1", "session-2"])) if dice.random() < 0.4 else None
 
 
 def _flood(dice: random.Random, first: int) -> list[Job]:
@@ -118,7 +139,7 @@ def _flood(dice: random.Random, first: int) -> list[Job]:
             bare=dice.random() < 0.5,
             copies=1,
             says=b"",
-            cancel_at_s=None,
+            cancels_at_s=(),
         )
         for number in range(first, first + dice.randint(4, 24))
     ]

@@ -2,21 +2,25 @@
 
 import pytest
 
+from infra.stores.state import State
 from streams.lanes import FairOrder, _Ring
 from streams.memory import MemoryTransport
 from streams.memory.broker import MemoryBroker
 from streams.memory.executions import Execution
+from streams.memory.turns import Turns
 from streams.protocol import Begun
+from streams.turns import place_of
+from tests.simulation.states import SharedStates
 from tests.simulation.world import simulate
 
 SEEDS_TO_NOTICE = 400
 
 
-def fails_within(seeds: int) -> str:
+def fails_within(seeds: int, step: str = "") -> str:
     """Return what the first failing seed says; fails itself if none does."""
     for seed in range(seeds):
         try:
-            simulate(seed)
+            simulate(seed, step)
         except AssertionError as broken:
             return str(broken)
     pytest.fail(f"{seeds} seeds noticed nothing")
@@ -134,3 +138,61 @@ def test_batch_that_goes_first_is_noticed(monkeypatch):
 
     monkeypatch.setattr(FairOrder, "take", always_batch)
     assert "batch went first" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_a_session_without_turns_is_noticed(monkeypatch):
+    """Everybody believes that it is his turn."""
+    monkeypatch.setattr(Turns, "is_mine", lambda *_: True)
+    assert "started in the turn of" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_turns_out_of_order_are_noticed(monkeypatch):
+    """Who joins last is first."""
+    monkeypatch.setattr("streams.memory.turns.place_of", lambda entry: -place_of(entry))
+    assert "published first" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_who_waits_and_is_woken_by_nobody_is_noticed(monkeypatch):
+    """Neither whoever ends nor whoever looks."""
+
+    async def nobody(*_):
+        return None
+
+    monkeypatch.setattr(Turns, "wake", nobody)
+    assert "never ended" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_a_state_that_is_forgotten_is_noticed(monkeypatch):
+    """A store that gives what was there before."""
+    newest = SharedStates.newest
+
+    def stale(self, owner):
+        found = newest(self, owner)
+        return found and State(found.record, self.versions[owner][0])
+
+    monkeypatch.setattr(SharedStates, "newest", stale)
+    assert "newer ones were saved before" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_acknowledging_before_the_result_loses_it_when_a_handler_dies_in_between(monkeypatch):
+    """Between two steps of one transition."""
+    settle = MemoryTransport._settle
+
+    async def early(self, delivery, execution):
+        self._broker.acknowledge(delivery.entry)
+        await settle(self, delivery, execution)
+
+    monkeypatch.setattr(MemoryTransport, "_settle", early)
+    assert "no result was published" in fails_within(SEEDS_TO_NOTICE, "finish: logged")
+
+
+def test_a_request_that_was_only_recorded_is_noticed(monkeypatch):
+    """An edge that dies between both is asked again, and has to publish then."""
+    submit = MemoryTransport.submit
+
+    async def once(self, command, digest):
+        if self._broker.execution(command.id) is None:
+            await submit(self, command, digest)
+
+    monkeypatch.setattr(MemoryTransport, "submit", once)
+    assert "never ended" in fails_within(SEEDS_TO_NOTICE, "submit: recorded")

@@ -7,10 +7,14 @@ import os
 
 import pytest
 
+from tests.simulation.coverage import CHANCES, EDGE_STEPS, HANDLER_STEPS, Coverage
 from tests.simulation.world import simulate
 
 SEEDS = int(os.environ.get("SEEDS", "400"))
 BLOCK = 100
+DEATHS = 5
+SEEDS_FOR_ONE_STEP = 400
+SEEDS_FOR_CHANCES = 100
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
@@ -18,3 +22,19 @@ def test_every_accepted_execution_ends_exactly_once_whatever_dies(first):
     """A hundred seeds at a time."""
     for seed in range(first, min(first + BLOCK, SEEDS)):
         simulate(seed)
+
+
+@pytest.mark.parametrize("step", [*EDGE_STEPS, *HANDLER_STEPS])
+def test_every_execution_ends_once_whatever_dies_at(step):
+    """In the middle of a transition too: every process that comes to this step dies there."""
+    coverage, seed = Coverage(), 0
+    while coverage[f"died at {step}"] < DEATHS:
+        coverage += simulate(seed, step)
+        seed += 1
+        assert seed < SEEDS_FOR_ONE_STEP, f"died {coverage[f'died at {step}']} times at {step}"
+
+
+def test_all_that_chance_may_bring_about_does_happen():
+    """Duplicates, overtaking, wrong clocks: what is never drawn proves nothing."""
+    coverage = sum((simulate(seed) for seed in range(SEEDS_FOR_CHANCES)), Coverage())
+    assert [name for name in CHANCES if not coverage[name]] == []
