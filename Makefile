@@ -47,7 +47,7 @@ services: setup ## install what some tests talk to: Redis, S3 (built once, some 
 sim: setup ## draw disasters from seeds, SEEDS=100000 of them, or replay one with SEED=7
 	@$(venv)/python tests/simulation $(or $(SEED),--seeds $(or $(SEEDS),10000))
 
-chaos: setup ## kill everything for real: SECONDS=600 BROKER=redis, sentinel, cluster or nats, SEED=7
+chaos: setup ## kill everything for real: SECONDS=600 BROKER=redis, sentinel, cluster, nats, nats-cluster
 	@$(venv)/python -m tests.chaos --seconds $(or $(SECONDS),60) --broker $(or $(BROKER),redis) \
 		$(if $(SEED),--seed $(SEED)) $(if $(FAULT),--fault $(FAULT))
 

@@ -10,11 +10,11 @@ import pytest
 from tests.simulation.coverage import CHANCES, EDGE_STEPS, HANDLER_STEPS, Coverage
 from tests.simulation.world import simulate
 
-SEEDS = int(os.environ.get("SEEDS", "400"))
+SEEDS = int(os.environ.get("SEEDS", "2000"))
 BLOCK = 100
 DEATHS = 5
 SEEDS_FOR_ONE_STEP = 400
-SEEDS_FOR_CHANCES = 100
+SEEDS_FOR_CHANCES = 200
 
 
 @pytest.mark.parametrize("first", range(0, SEEDS, BLOCK))
