@@ -117,9 +117,9 @@ class Build:
             lower = f"{before.layer}:/" if before else "/"
             options = f"lowerdir={lower},upperdir={layer},workdir={work}"
             _call("mount", "-t", "overlay", "overlay", "-o", options, str(place))
-            for each in _SHARED:
-                _call("mount", "--rbind", f"/{each}", str(place / each))
-                _call("mount", "--make-rslave", str(place / each))
+            for each in _SHARED:  # not what is mounted below them: that would be the other stages too
+                _call("mount", "--bind", f"/{each}", str(place / each))
+                _call("mount", "--make-private", str(place / each))
             if before:
                 stage.env, stage.folder = dict(before.env), before.folder
             elif base.startswith("python:"):  # which has it under this name as well

@@ -3,9 +3,11 @@ ARG BASE=python:3.13-slim-bookworm
 
 FROM ${BASE} AS guest
 COPY requirements.txt /tmp/requirements.txt
-RUN python3 -m venv /opt/venv \
+# All that the installer takes of the packages that are pinned.
+RUN awk '/^[^ #]/ { keep = /^msgspec==/ } keep' /tmp/requirements.txt > /tmp/needed.txt \
+ && python3 -m venv /opt/venv \
  && /opt/venv/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps \
-        --only-binary :all: --require-hashes -r /tmp/requirements.txt
+        --only-binary :all: --require-hashes -r /tmp/needed.txt
 COPY schemas /opt/app/schemas
 COPY infra /opt/app/infra
 COPY sandboxes /opt/app/sandboxes
