@@ -1,31 +1,21 @@
 """A conversation goes on when every process that served it is gone: none of it was in their memory only."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.clients.conversation import Conversation
-from tests.process.pair import Pair
+from tests.process.pair import Pair, StartPair, pairs
 
 KEY = "test-api-key"
-
-StartPair = Callable[[], Pair]
 
 
 @pytest.fixture
 def start_pair(start_broker, tmp_path: Path) -> Iterator[StartPair]:
     """Start pairs on one broker and one folder; none is left at the end."""
-    settings = {"REDIS_URL": start_broker().url, "MILLRACE_DATA_DIR": str(tmp_path / "data")}
-    started: list[Pair] = []
-
-    def start() -> Pair:
-        started.append(Pair(tmp_path, **settings))
-        return started[-1].ready()
-
-    yield start
-    for pair in started:
-        pair.kill()
+    with pairs(tmp_path, REDIS_URL=start_broker().url) as start:
+        yield start
 
 
 def talk(package: Path, pair: Pair) -> Conversation:

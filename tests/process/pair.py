@@ -6,7 +6,8 @@ import socket
 import subprocess
 import sys
 import urllib.request
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.process.processes import ROOT, wait_until
@@ -56,3 +57,23 @@ class Pair:
         with suppress(OSError), urllib.request.urlopen(f"{self.url}/health/ready", timeout=5) as answer:
             return answer.status == 200
         return False
+
+
+StartPair = Callable[..., Pair]
+
+
+@contextmanager
+def pairs(folder: Path, **settings: str) -> Iterator[StartPair]:
+    """Start pairs with these settings and those of each call, on one folder; none is left at the end."""
+    settings["MILLRACE_DATA_DIR"] = str(folder / "data")
+    started: list[Pair] = []
+
+    def start(**more: str) -> Pair:
+        started.append(Pair(folder, **settings, **more))
+        return started[-1].ready()
+
+    try:
+        yield start
+    finally:
+        for pair in started:
+            pair.kill()

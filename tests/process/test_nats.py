@@ -12,12 +12,10 @@ import nats
 import pytest
 
 from tests.nats_servers import NatsProcess
-from tests.process.pair import Pair
+from tests.process.pair import Pair, StartPair, pairs
 from tests.process.processes import wait_until
 
 KEY = "test-api-key"
-
-StartPair = Callable[..., Pair]
 
 
 @pytest.fixture
@@ -31,18 +29,10 @@ def start_pair(
         "NATS_URL": own_nats.url,
         "NATS_SUBJECT_PREFIX": "team.",
         "REDIS_URL": start_broker().url,
-        "MILLRACE_DATA_DIR": str(tmp_path / "data"),
         "MILLRACE_LEASE_SECONDS": "3",
     }
-    started: list[Pair] = []
-
-    def start() -> Pair:
-        started.append(Pair(tmp_path, **settings))
-        return started[-1].ready()
-
-    yield start
-    for pair in started:
-        pair.kill()
+    with pairs(tmp_path, **settings) as start:
+        yield start
 
 
 def ask(pair: Pair, path: str, body: object = None, **headers: str) -> dict[str, Any]:

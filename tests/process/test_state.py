@@ -9,13 +9,11 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.process.pair import Pair
+from tests.process.pair import Pair, StartPair, pairs
 from tests.process.processes import wait_until
 
 KEY = "test-api-key"
 SESSION = "a-conversation"
-
-StartPair = Callable[..., Pair]
 
 
 @pytest.fixture
@@ -26,16 +24,8 @@ def broker(start_broker: Callable[[], object]) -> object:
 @pytest.fixture
 def start_pair(broker: object, tmp_path: Path, bubblewrap: None) -> Iterator[StartPair]:
     """Start pairs on one broker and one folder; none is left at the end."""
-    settings = {"REDIS_URL": broker.url, "MILLRACE_DATA_DIR": str(tmp_path / "data")}
-    started: list[Pair] = []
-
-    def start(**more: str) -> Pair:
-        started.append(Pair(tmp_path, **settings, **more))
-        return started[-1].ready()
-
-    yield start
-    for pair in started:
-        pair.kill()
+    with pairs(tmp_path, REDIS_URL=broker.url) as start:
+        yield start
 
 
 def ask(pair: Pair, path: str, body: object = None, **headers: str) -> dict:

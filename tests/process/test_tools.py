@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.process.pair import Pair
+from tests.process.pair import Pair, StartPair, pairs
 from tests.process.processes import wait_until
 
 TOOLS = [{"name": "square", "parameters": {"type": "object", "properties": {"n": {}}}}]
@@ -21,26 +21,12 @@ many = await asyncio.gather(*(square(n=n) for n in range(3)))
 print(runs, sum(many), await square(n=10))
 """
 
-StartPair = Callable[[], Pair]
-
 
 @pytest.fixture
 def start_pair(start_broker: Callable[[], Any], tmp_path: Path, bubblewrap: None) -> Iterator[StartPair]:
     """Start pairs on one broker; none is left at the end."""
-    settings = {
-        "REDIS_URL": start_broker().url,
-        "MILLRACE_DATA_DIR": str(tmp_path / "data"),
-        "MILLRACE_LEASE_SECONDS": "3",
-    }
-    started: list[Pair] = []
-
-    def start() -> Pair:
-        started.append(Pair(tmp_path, **settings))
-        return started[-1].ready()
-
-    yield start
-    for pair in started:
-        pair.kill()
+    with pairs(tmp_path, REDIS_URL=start_broker().url, MILLRACE_LEASE_SECONDS="3") as start:
+        yield start
 
 
 def ask(pair: Pair, path: str, body: object = None, **headers: str) -> tuple[int, Any]:
