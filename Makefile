@@ -9,7 +9,7 @@ pytest := $(venv)/pytest -n $(WORKERS) --dist worksteal
 # Compiled modules are kept, also where the machine says not to: every process of a test would compile all anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-brokers test-languages fuzz e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean bench-cluster
+.PHONY: help setup demo test test-brokers test-languages fuzz e2e check serve services sim chaos hostile cluster cluster-down test-cluster test-images bench fmt languages guest lock clean bench-cluster hostile-user
 .DEFAULT_GOAL := help
 
 help: ## show this list
@@ -53,6 +53,9 @@ chaos: setup ## kill everything for real: SECONDS=600 BROKER=redis, sentinel, cl
 
 hostile: setup ## attack the sandboxes, one sentence a test
 	@$(venv)/pytest $(ARGS) tests/hostile
+
+hostile-user: setup ## by root: the same as an ordinary user, made for it and removed again
+	@$(venv)/python -m tests.hostile $(ARGS)
 
 cluster: setup ## start a real Kubernetes on this machine; the first time builds it, 4 to 20 minutes
 	@$(venv)/python -m infra.cluster up

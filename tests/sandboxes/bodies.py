@@ -205,7 +205,8 @@ async def standing(name: str, toolchains: Find, **config: object) -> Sandboxes:
 
 
 async def _standing_weak(toolchains: Find, **config: object) -> Sandboxes:
-    require(os.geteuid() == 0, "tier D takes root")
+    if os.geteuid() != 0:
+        pytest.skip("tier D takes root: an ordinary user could give guests no user id but its own")
     weak = LocalSandboxes(
         LocalConfig(**{"allow_weak": True, "uid_first": WEAK_UID_FIRST} | config), toolchains
     )
