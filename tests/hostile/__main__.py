@@ -1,4 +1,4 @@
-"""The attacks once more as an ordinary user: `make hostile-user`, by root, who makes the user and removes it again.
+"""The attacks once more as an ordinary user: `make hostile-user`, by root, who makes and removes that user.
 
 The user gets a home, a copy of what is committed, control groups to make others in (as systemd's Delegate=yes
 gives them), and follows the README from there: `make setup`, `make hostile`. Nothing of it is left, whatever
@@ -108,7 +108,7 @@ def _homes() -> list[Path]:
 
 
 def _hand_over(group: Path, user: pwd.struct_passwd) -> None:
-    """Let the user make groups in `group`; of version 2, which allows no process beside them, one level down."""
+    """Let the user make groups in `group`; version 2 allows no process beside them, so it has its own."""
     control = group / "cgroup.subtree_control"
     if control.exists():
         (group.parent / "cgroup.subtree_control").write_text("+memory +pids +cpu")

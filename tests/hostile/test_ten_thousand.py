@@ -29,7 +29,7 @@ def memory_bytes() -> int:
     raise AssertionError("this kernel does not tell")
 
 
-@pytest.mark.timeout(900)
+@pytest.mark.timeout(3600)
 async def test_ten_thousand_executions_leave_nothing_and_take_no_memory(
     found: dict[int, dict[str, Toolchain]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
