@@ -7,6 +7,7 @@ import pytest_asyncio
 
 from tests.cluster.real_pods import RealBench
 from tests.cluster.test_contract_on_pods import bench, pods_namespace
+from tests.hostile import test_by_language as by_language
 from tests.hostile import test_escape as escape
 from tests.hostile import test_exhaustion as exhaustion
 from tests.hostile.conftest import Attack
@@ -15,21 +16,18 @@ from tests.sandboxes.bodies import Body, Result
 __all__ = ["bench", "pods_namespace"]  # fixtures
 pytestmark = [pytest.mark.cluster("pods"), pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(300)]
 
-ELSEWHERE = {
-    "test_a_program_has_no_powers_and_only_its_own_descriptors": "the same below, with the pod's user id",
-    "test_a_setuid_program_gives_nothing": "likewise",
-    "test_secrets_of_the_host_are_not_there": "an image brings accounts of its own: below",
+NOT_ON_PODS = {
+    "test_secrets_of_the_host_are_not_there": "an image brings folders and accounts of its own",
     "test_the_sandbox_has_a_loopback_of_its_own": "no inet socket at all: policies may not be enforced",
-    "test_threads_are_limited_as_processes_are": "who has too many is killed: below",
-    "test_the_compiler_cannot_include_the_hosts_secrets": "the image's /etc/shadow is no secret of ours",
 }
-"""Attacks whose words are about the local sandbox."""
+"""Attacks whose words are about the local sandbox; the only list."""
 
 
 class PodBody(Body):
     """Memory is watched by the agent: who needs too much is ended whole, as without control groups."""
 
     is_grouped = False
+    guest_id = 65532
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -41,6 +39,8 @@ async def body(bench: RealBench) -> AsyncIterator[Body]:
 @pytest_asyncio.fixture(loop_scope="module")
 async def attack(body: Body) -> AsyncIterator[Attack]:
     async def run(code: str, *, language: str = "py", **limits: object) -> Result:
+        if language not in ("py", "bash"):
+            pytest.skip("the tests pack one image with Python; compilers are the image's affair")
         return await body.run(code, language=language, **{"timeout_s": 3.0, **limits})
 
     yield run
@@ -48,28 +48,10 @@ async def attack(body: Body) -> AsyncIterator[Attack]:
     assert (after.exit.outcome, after.stdout) == ("exited", b"42\n")
 
 
-for _module in (escape, exhaustion):
+for _module in (escape, exhaustion, by_language):
     for _name, _test in vars(_module).items():
-        if _name.startswith("test_") and _name not in ELSEWHERE:
+        if _name.startswith("test_") and _name not in NOT_ON_PODS:
             globals()[_name] = _test
-
-
-async def test_a_program_has_no_powers(attack: Attack) -> None:
-    code = (
-        "import os\n"
-        "status = dict(line.split(':', 1) for line in open('/proc/self/status'))\n"
-        "names = ('CapInh', 'CapPrm', 'CapEff', 'CapBnd', 'CapAmb')\n"
-        "print([int(status[name], 16) for name in names])\n"
-        "print(status['NoNewPrivs'].strip(), status['Seccomp'].strip(), os.getuid(), os.getgid())\n"
-        "print(sorted(map(int, os.listdir('/proc/self/fd')))[:-1])\n"
-    )
-    result = await attack(code)
-    assert result.stdout == b"[0, 0, 0, 0, 0]\n1 2 65532 65532\n[0, 1, 2]\n"
-
-
-async def test_no_program_of_the_image_gives_power(attack: Attack) -> None:
-    code = "for tool in su sudo pkexec; do $tool -c 'id -u' 2>/dev/null; done; id -u"
-    assert (await attack(code, language="bash")).stdout == b"65532\n"
 
 
 async def test_the_cluster_is_out_of_reach(attack: Attack) -> None:
@@ -96,10 +78,3 @@ async def test_no_inet_socket_can_be_made(attack: Attack) -> None:
     assert (await attack(code)).stdout == b""
     shell = "exec 3<>/dev/tcp/127.0.0.1/8080 && echo connected"
     assert (await attack(shell, language="bash")).stdout == b""
-
-
-async def test_too_many_threads_end_the_program(attack: Attack) -> None:
-    thread = "threading.Thread(target=time.sleep, args=(99,), daemon=True)"
-    code = f"import threading, time\nwhile True: {thread}.start()"
-    result = await attack(code, timeout_s=10.0)
-    assert (result.exit.outcome, "64 processes" in result.exit.message) == ("killed", True)

@@ -1,12 +1,15 @@
 """Attacks run on every tier this machine can produce, and after each one the next execution must work."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 
 import pytest
 
+from infra.cache_folder import cache_folder
+from sandboxes.protocol import LanguageMissing
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_toolchains
+from tests.brokers import absent
 from tests.sandboxes.bodies import Body, Result, standing
 from tests.sandboxes.weak_exceptions import excuse
 
@@ -23,7 +26,7 @@ def find_in(found: dict[int, dict[str, Toolchain]]) -> Callable[[int], dict[str,
 
     def find(uid: int) -> dict[str, Toolchain]:
         if uid not in found:
-            found[uid] = find_toolchains(uid, Path("/nonexistent"))
+            found[uid] = find_toolchains(uid, cache_folder(os.environ))
         return found[uid]
 
     return find
@@ -43,7 +46,10 @@ async def attack(body: Body) -> AsyncIterator[Attack]:
     async def run(code: str, *, language: str = "py", **limits: object) -> Result:
         if language != "py" and body.name.startswith("warm"):
             pytest.skip("only Python is warm; the rest is as in the same tier without")
-        return await body.run(code, language=language, **{"timeout_s": 3.0, **limits})
+        try:
+            return await body.run(code, language=language, **{"timeout_s": 3.0, **limits})
+        except LanguageMissing as missing:
+            absent(str(missing))
 
     yield run
     after = await body.run("print(6 * 7)")

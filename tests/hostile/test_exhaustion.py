@@ -100,8 +100,72 @@ async def test_threads_are_limited_as_processes_are(attack: Attack) -> None:
         "    while True: threading.Thread(target=time.sleep, args=(99,), daemon=True).start(); n += 1\n"
         "except RuntimeError: print(n)\n"
     )
+    result = await attack(code, timeout_s=10.0)
+    if result.exit.outcome == "killed":  # where nobody can refuse, who has too many is ended
+        assert "64 processes" in result.exit.message
+    else:
+        assert int(result.stdout) <= 64
+
+
+@pytest.mark.parametrize("folder", [".", "/tmp", "/dev/shm", "/program"])
+async def test_files_count_as_memory(attack: Attack, folder: str) -> None:
+    code = (
+        "import os, time\n"
+        f"with open('{folder}/large', 'wb') as file:\n"
+        "    for _ in range(240): file.write(bytes(1 << 20)); file.flush()\n"
+        "time.sleep(1); print('survived')\n"
+    )
+    result = await attack(code, timeout_s=20.0)
+    assert (result.exit.outcome, result.stdout) == ("out_of_memory", b""), result
+
+
+async def test_shared_memory_without_a_file_counts_as_memory(attack: Attack) -> None:
+    code = (
+        "import ctypes, time\n"
+        "libc = ctypes.CDLL(None); libc.shmat.restype = ctypes.c_void_p\n"
+        "for key in range(1, 20):\n"
+        "    place = libc.shmat(libc.shmget(key, 50 << 20, 0o1600), None, 0)\n"
+        "    ctypes.memset(place, 1, 50 << 20)\n"
+        "time.sleep(1); print('survived')\n"
+    )
+    result = await attack(code, timeout_s=20.0)
+    assert (result.exit.outcome, result.stdout) == ("out_of_memory", b""), result
+
+
+async def test_a_file_of_a_terabyte_that_holds_nothing_cannot_be(attack: Attack) -> None:
+    code = (
+        "import os\n"
+        "for size in (1 << 40, 1 << 33):\n"
+        "    try: os.truncate(os.open('sparse', os.O_CREAT | os.O_RDWR), size); print('made', size)\n"
+        "    except OSError as error: print(error.errno == 27)\n"
+    )
+    result = await attack(code + "import signal\nsignal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n" + code)
+    assert b"made" not in result.stdout
+    assert result.exit.exit_code == 0 or result.exit.signal == "SIGXFSZ"
+
+
+async def test_descriptors_and_what_pipes_hold_end_somewhere(attack: Attack) -> None:
+    code = (
+        "import fcntl, os\n"
+        "opened = 0\n"
+        "try:\n"
+        "    while True:\n"
+        "        ends = os.pipe(); opened += 2\n"
+        "        os.set_blocking(ends[1], False)\n"
+        "        try: fcntl.fcntl(ends[1], 1031, 1 << 20)\n"
+        "        except OSError: pass\n"
+        "        try: os.write(ends[1], bytes(1 << 20))\n"
+        "        except BlockingIOError: pass\n"
+        "except OSError as error: print(error.errno in (23, 24), opened < 100_000)\n"
+    )
+    result = await attack(code, timeout_s=20.0)
+    assert result.stdout == b"True True\n" or result.exit.outcome == "out_of_memory"
+
+
+async def test_killing_all_that_can_be_killed_ends_oneself_only(attack: Attack) -> None:
+    code = "import os\ntry: os.kill(-1, 9)\nexcept ProcessLookupError: os.kill(0, 9)\nos.abort()"
     result = await attack(code)
-    assert int(result.stdout) <= 64
+    assert (result.exit.outcome, result.exit.signal) == ("killed", "SIGKILL")
 
 
 async def test_no_disk_holds_more_than_its_size(attack: Attack) -> None:

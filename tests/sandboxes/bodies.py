@@ -67,6 +67,9 @@ class Body:
         """Whether control groups limit it."""
         return not self.name.endswith("B")
 
+    guest_id = 1000
+    """User and group as programs see them, where they have a user namespace."""
+
     def code(self, *steps: AnyStep) -> str:
         """Return a program that does these steps: a script for the fake, else Python."""
         return as_python(steps) if self.is_real else script(*steps)
