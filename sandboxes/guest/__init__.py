@@ -11,6 +11,8 @@ is pure Python, travels with it.
     nursery     the warm process: makes one child for every request, and tells how each ended
     isolation   the steps by which a child leaves everything it shares, read from top to bottom
     kernel      the system calls that the standard library lacks
+    row         system calls prepared once and made in a row, without Python in between
+    hooks       what modules want done around forks and at the end, kept from where nothing can come of it
     job         the child's side: waits for a plan, then runs Python or a list of commands
     script      runs one Python program as `python3 main.py` would
     warmth      what is imported and touched once, so that no child pays for it

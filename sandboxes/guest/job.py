@@ -9,6 +9,7 @@ any other is a command that is started and waited for, and we answer `ended` or 
 
 from __future__ import annotations
 
+import _socket
 import array
 import json
 import marshal
@@ -16,23 +17,27 @@ import multiprocessing.process
 import os
 import resource
 import signal
-import socket
 import sys
-import tempfile
 import time
 from typing import Any
 
 from . import script, state, tools
-from .isolation import JOB_FD, WORKING_DIRECTORY
+from .isolation import WORKING_DIRECTORY, greeting
 
-_CHUNK_BYTES = 1 << 16
+_CHUNK_BYTES = 1 << 14
 _DESCRIPTORS_MAX = 16
+_ANCILLARY_BYTES_MAX = _socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
 _HEAD_BYTES = 4
+_GREETING = greeting()
+USUAL_ENVIRONMENT: dict[str, str] = {}
+"""What stands in `os.environ` before there is an order."""
 
 
-def carry_out() -> None:
-    """Carry out orders until one takes this process over. Does not return."""
-    job = socket.socket(fileno=JOB_FD)
+def carry_out(job: Any) -> None:
+    """Carry out orders until one takes this process over. Does not return.
+
+    `job` is a socket whose descriptor is `JOB_FD`, whatever it was before.
+    """
     received = b""
     stdio = array.array("i")
     while True:
@@ -43,14 +48,22 @@ def carry_out() -> None:
             _obey(job, order, list(stdio))
             stdio = array.array("i")
             continue
-        data, fds, _, _ = socket.recv_fds(job, _CHUNK_BYTES, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC)
+        data, ancillary, _, _ = job.recvmsg(_CHUNK_BYTES, _ANCILLARY_BYTES_MAX, _socket.MSG_CMSG_CLOEXEC)
         if not data:
             os._exit(0)  # the service needs this child no more
         received += data
-        stdio.extend(fds)
+        for _, _, packed in ancillary:
+            stdio.frombytes(packed)
 
 
-def _obey(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:
+def get_ready() -> None:
+    """Say ready, when all that an order will write to is copied: go its way before there is one."""
+    _forget_what_siblings_share()
+    script.rehearse()
+    _GREETING.carry_out()
+
+
+def _obey(job: Any, order: dict[str, Any], stdio: list[int]) -> None:
     if order["do"] != "start":
         os._exit(0)
     if "script" in order:
@@ -78,28 +91,35 @@ def _lower(kind: int, value: int) -> None:
 
 
 def _run_script(order: dict[str, Any]) -> None:
-    os.environ.update(order["env"])
+    _set_environment(order["env"])
     sys.path.insert(0, WORKING_DIRECTORY)
-    _forget_what_siblings_share()
+    if "TZ" in order["env"]:
+        time.tzset()
     keeper = state.Keeper(state.Plan.parse(order["state"])) if "state" in order else None
     callable_tools = tools.Tools(tools.Plan.parse(order["tools"])) if "tools" in order else None
     script.run(order["script"], order["args"], keeper, callable_tools)
 
 
+def _set_environment(environment: dict[str, str]) -> None:
+    """Make it so; mostly it is, and comparing does not write to anything."""
+    if environment == USUAL_ENVIRONMENT:
+        return
+    for name in USUAL_ENVIRONMENT.keys() - environment.keys():
+        del os.environ[name]
+    for name, value in environment.items():
+        if USUAL_ENVIRONMENT.get(name) != value:
+            os.environ[name] = value
+
+
 def _forget_what_siblings_share() -> None:
-    """Draw anew what was drawn once in the zygote. (`random` does so by itself after a fork.)"""
-    tempfile._name_sequence = None  # type: ignore[attr-defined]
-    tempfile.tempdir = None
-    process = multiprocessing.process
-    secret = process.AuthenticationString(os.urandom(32))  # type: ignore[attr-defined]
-    process.current_process()._config["authkey"] = secret  # type: ignore[attr-defined]
+    """Draw anew what was drawn once in the zygote."""
+    secret = multiprocessing.process.AuthenticationString(os.urandom(32))  # type: ignore[attr-defined]
+    multiprocessing.process._current_process._config["authkey"] = secret  # type: ignore[attr-defined]
     if "numpy.random" in sys.modules:
         sys.modules["numpy.random"].seed()
-    if "TZ" in os.environ:
-        time.tzset()
 
 
-def _run_command(job: socket.socket, order: dict[str, Any], stdio: list[int]) -> None:
+def _run_command(job: Any, order: dict[str, Any], stdio: list[int]) -> None:
     heard, say = os.pipe()
     pid = os.fork()
     if pid == 0:
@@ -123,7 +143,7 @@ def _could_not_start(order: dict[str, Any], fault: str) -> dict[str, Any]:
     return {"failed": f"{order['argv'][0]}: {fault}"}
 
 
-def _say(job: socket.socket, message: dict[str, Any]) -> None:
+def _say(job: Any, message: dict[str, Any]) -> None:
     job.sendall(json.dumps(message).encode() + b"\n")
 
 

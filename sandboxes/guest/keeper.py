@@ -8,8 +8,9 @@ the init is to watch memory, the service's end of its leash (`watcher`). If the 
 
 from __future__ import annotations
 
+import _socket
+import array
 import contextlib
-import json
 import os
 import select
 import signal
@@ -68,7 +69,7 @@ class Keeper:
     def _bury(self, deaths: int) -> None:
         for pid, status, usage in reap(deaths):
             if pid == self._zygote:
-                say(self._control, {"crashed": status})
+                say(self._control, b'{"crashed": %d}' % status)
             elif pid in self._inits:
                 self._inits.discard(pid)
             else:
@@ -151,20 +152,17 @@ def reap(deaths: int) -> list[tuple[int, int, Any]]:
         dead.append((pid, status, usage))
 
 
-def ended(pid: int, status: int, usage: Any) -> dict[str, Any]:
+def ended(pid: int, status: int, usage: Any) -> bytes:
     """Return the message about a child's end."""
-    return {
-        "ended": pid,
-        "status": status,
-        "cpu_s": usage.ru_utime + usage.ru_stime,
-        "rss_kb": usage.ru_maxrss,
-    }
+    cpu_s = usage.ru_utime + usage.ru_stime
+    return b'{"ended": %d, "status": %d, "cpu_s": %f, "rss_kb": %d}' % (pid, status, cpu_s, usage.ru_maxrss)
 
 
-def say(control: socket.socket, message: dict[str, Any], fds: tuple[int, ...] = ()) -> None:
-    """Tell the service; without one there is nothing left to do."""
+def say(control: Any, message: bytes, *fds: int) -> None:
+    """Tell the service, in JSON; without one there is nothing left to do."""
+    beside = [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, array.array("i", fds))] if fds else []
     try:
-        socket.send_fds(control, [json.dumps(message).encode()], fds)
+        control.sendmsg([message], beside)
     except (BrokenPipeError, ConnectionResetError):
         os._exit(0)
 

@@ -17,23 +17,25 @@ MS_NOSUID = 2
 MS_NODEV = 4
 MS_NOEXEC = 8
 
-_PR_SET_DUMPABLE = 4
-_PR_SET_SECCOMP = 22
-_PR_CAPBSET_DROP = 24
-_PR_SET_NO_NEW_PRIVS = 38
-_PR_CAP_AMBIENT = 47
-_PR_CAP_AMBIENT_CLEAR_ALL = 4
-_SECCOMP_MODE_FILTER = 2
+SAFE_MOUNT = MS_NOSUID | MS_NODEV
+
+PR_SET_DUMPABLE = 4
+PR_SET_SECCOMP = 22
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+PR_CAP_AMBIENT = 47
+PR_CAP_AMBIENT_CLEAR_ALL = 4
+SECCOMP_MODE_FILTER = 2
+_PR_CAPBSET_READ = 23
 _CAPABILITY_VERSION_3 = 0x20080522
 _CAP_SETPCAP = 8
 _CAPABILITIES_MAX = 63
 
-# the same on every architecture: both calls are newer than the unified table
+# the same on every architecture: the call is newer than the unified table
 _SYS_LANDLOCK_CREATE_RULESET = 444
-_SYS_LANDLOCK_RESTRICT_SELF = 446
 _LANDLOCK_VERSION_QUERY = 1
-_LANDLOCK_ABI_WITH_SCOPES = 6
-_LANDLOCK_SCOPES = 3
+LANDLOCK_ABI_WITH_SCOPES = 6
+LANDLOCK_SCOPES = 3
 """Abstract unix sockets and signals outside the domain are out of reach."""
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -46,8 +48,15 @@ class _CapabilityHeader(ctypes.Structure):
     _fields_ = [("version", ctypes.c_uint32), ("pid", ctypes.c_int)]
 
 
-class _FilterProgram(ctypes.Structure):
+class FilterProgram(ctypes.Structure):
+    """A seccomp filter as the kernel wants it told (`struct sock_fprog`)."""
+
     _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_char_p)]
+
+    @classmethod
+    def of(cls, program: bytes) -> FilterProgram:
+        """Return that of an array of `struct sock_filter`."""
+        return cls(len(program) // 8, program)
 
 
 def unshare(flags: int) -> None:
@@ -66,33 +75,45 @@ def mount(filesystem: str, target: str, flags: int, options: str = "") -> None:
     _check(_libc.mount(name, target.encode(), name, flags, options.encode() or None), target)
 
 
+def mount_own_proc() -> None:
+    """Show the processes of our pid namespace and no others."""
+    mount("proc", "/proc", SAFE_MOUNT | MS_NOEXEC)
+
+
 def set_dumpable(dumpable: bool) -> None:
     """Say whether processes of the same user may look into this one."""
-    _prctl(_PR_SET_DUMPABLE, int(dumpable))
+    _prctl(PR_SET_DUMPABLE, int(dumpable))
 
 
 def forbid_new_privileges() -> None:
     """Make every later exec unable to gain rights."""
-    _prctl(_PR_SET_NO_NEW_PRIVS, 1)
+    _prctl(PR_SET_NO_NEW_PRIVS, 1)
 
 
 def clear_ambient_capabilities() -> None:
     """Let no capability survive an exec."""
-    _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_CLEAR_ALL)
+    _prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL)
 
 
-def drop_bounding_set() -> None:
-    """Give up every capability for good, the one that drops others last."""
-    for capability in range(_CAPABILITIES_MAX + 1):
-        if capability != _CAP_SETPCAP and _libc.prctl(_PR_CAPBSET_DROP, capability, 0, 0, 0) < 0:
-            break  # this kernel knows no more
-    _prctl(_PR_CAPBSET_DROP, _CAP_SETPCAP)
+def all_capabilities() -> list[int]:
+    """Return every capability that this kernel knows, the one that lets drop others last."""
+    known = [number for number in range(_CAPABILITIES_MAX + 1) if _is_known(number)]
+    return sorted(known, key=lambda number: number == _CAP_SETPCAP)
+
+
+def _is_known(capability: int) -> bool:
+    return int(_libc.prctl(_PR_CAPBSET_READ, capability, 0, 0, 0)) >= 0
+
+
+def no_capabilities() -> tuple[ctypes.Structure, ctypes.Array[ctypes.c_uint32]]:
+    """Return the arguments of capset(2) that empty the effective, permitted and inheritable sets."""
+    return _CapabilityHeader(_CAPABILITY_VERSION_3, 0), (ctypes.c_uint32 * 6)()
 
 
 def drop_capabilities() -> None:
     """Empty the effective, permitted and inheritable sets (capset(2))."""
-    header = _CapabilityHeader(_CAPABILITY_VERSION_3, 0)
-    _check(_libc.capset(ctypes.byref(header), (ctypes.c_uint32 * 6)()))
+    header, sets = no_capabilities()
+    _check(_libc.capset(ctypes.byref(header), sets))
 
 
 def landlock_abi() -> int:
@@ -101,32 +122,10 @@ def landlock_abi() -> int:
     return max(0, int(version))
 
 
-def enter_landlock_scope() -> None:
-    """Cut off signals and abstract sockets to whatever is outside. Older kernels: does nothing.
-
-    The namespaces already do this; Landlock is the second lock on the same door.
-    """
-    if landlock_abi() < _LANDLOCK_ABI_WITH_SCOPES:
-        return
-    attributes = (ctypes.c_uint64 * 3)(0, 0, _LANDLOCK_SCOPES)
-    size = ctypes.c_size_t(ctypes.sizeof(attributes))
-    ruleset = _check(_libc.syscall(_SYS_LANDLOCK_CREATE_RULESET, ctypes.byref(attributes), size, 0))
-    try:
-        _check(_libc.syscall(_SYS_LANDLOCK_RESTRICT_SELF, ruleset, 0))
-    finally:
-        os.close(ruleset)
-
-
 def trim_heap() -> None:
     """Give memory that was freed back to the kernel, where the C library knows how (malloc_trim(3))."""
     if trim := getattr(_libc, "malloc_trim", None):
         trim(0)
-
-
-def filter_system_calls(program: bytes) -> None:
-    """Install a seccomp filter: an array of `struct sock_filter`."""
-    prog = _FilterProgram(len(program) // 8, program)
-    _prctl(_PR_SET_SECCOMP, _SECCOMP_MODE_FILTER, ctypes.addressof(prog))
 
 
 def _prctl(option: int, first: int = 0, second: int = 0) -> None:

@@ -1,111 +1,153 @@
-"""The warm process's work: a loop with requests on one side and children that end on the other."""
+"""The warm process's work: a loop with requests on one side and children that end on the other.
+
+Whatever it writes to while children live is a page copied, so its loop keeps to few objects, and to what
+happens in C.
+"""
 
 from __future__ import annotations
 
+import _socket
+import array
 import base64
 import contextlib
 import gc
-import json
 import os
 import select
 import signal
-import socket
 import sys
-from typing import Any
+from typing import Any, NamedTuple
 
-from . import isolation, job, kernel, state, warmth
-from .keeper import ended, kill, reap, say, watch_deaths
+from . import hooks, isolation, job, kernel, state, warmth
+from .isolation import Confinement, Folder, Handles
+from .keeper import ended, kill, say
+from .row import Row, Slot
 
 _DESCRIPTORS_MAX = 16
-_MESSAGE_BYTES_MAX = 4096
+_ANCILLARY_BYTES_MAX = _socket.CMSG_SPACE(_DESCRIPTORS_MAX * array.array("i").itemsize)
+_REQUEST_BYTES_MAX = 64
+
+
+class _Living(NamedTuple):
+    """A child, and the pidfd of pid 1 above it."""
+
+    pid: int
+    init: int
 
 
 class Nursery:
     """Where children are made, and their ends told."""
 
-    def __init__(self, control: socket.socket, keeper: socket.socket, config: dict[str, Any]) -> None:
+    def __init__(self, control: Any, keeper: Any, config: dict[str, Any]) -> None:
         self._control = control
         self._keeper = keeper
-        self._confinement = isolation.Confinement(
-            folders=[isolation.Folder(*folder) for folder in config["folders"]],
+        self._confinement = Confinement(
+            folders=[Folder(*folder) for folder in config["folders"]],
             pids_max=config["pids_max"],
             seccomp=base64.b64decode(config["seccomp"]),
         )
-        self._inits: dict[int, int] = {}
+        self._isolations: dict[int, tuple[Handles, Row]] = {}
+        self._living: dict[int, _Living] = {}
+        self._poller = select.poll()
+        os.environ.clear()
+        os.environ.update(config["environment"])
+        job.USUAL_ENVIRONMENT.update(config["environment"])
         self._modules = warmth.preload(config["modules"])
         warmth.touch()
         state.warm_up()
 
     def serve(self) -> None:
         """Answer requests until the service closes the socket."""
-        deaths = watch_deaths()
-        poller = select.poll()
-        for fd in (self._control.fileno(), deaths):
-            poller.register(fd, select.POLLIN)
-        os.environ.clear()
+        for number, handler in (
+            (signal.SIGINT, signal.default_int_handler),
+            (signal.SIGCHLD, signal.SIG_DFL),
+        ):
+            signal.signal(number, handler)  # whatever we were started with, children have what Python has
+        control = self._control.fileno()
+        self._poller.register(control, select.POLLIN)
         _hide_ourselves()
+        hooks.hold_back()
         warmth.freeze()
-        say(self._control, {"ready": self._modules})
+        say(self._control, b'{"ready": [%s]}' % ", ".join(f'"{name}"' for name in self._modules).encode())
         while True:
-            for fd, _ in poller.poll():
-                if fd == deaths:
-                    self._bury(deaths)
-                else:
+            for fd, _ in self._poller.poll():
+                if fd == control:
                     self._make_child()
+                else:
+                    self._bury(fd)
 
     def _make_child(self) -> None:
-        message, fds, _, _ = socket.recv_fds(
-            self._control, _MESSAGE_BYTES_MAX, _DESCRIPTORS_MAX, socket.MSG_CMSG_CLOEXEC
-        )
-        if not message:
+        name, fds = _receive(self._control, _REQUEST_BYTES_MAX)
+        if not name:
             os._exit(0)
-        name = json.loads(message)["make"]
         try:
-            self._fork(name, isolation.Handles(fds[0], cgroups=fds[1:]))
+            self._fork(int(name), fds)
         except OSError as error:
-            say(self._control, {"refused": name, "error": str(error)})
+            say(self._control, b'{"refused": %s, "error": "%s"}' % (name, str(error.strerror).encode()))
         for fd in fds:
             os.close(fd)
 
-    def _fork(self, name: int, handles: isolation.Handles) -> None:
+    def _fork(self, name: int, fds: array.array[int]) -> None:
         namespace, init, *leash = self._ask_for_init()
         kernel.setns(namespace, kernel.CLONE_NEWPID)
         os.close(namespace)
+        steps = self._isolation_with(fds)
         pid = os.fork()
         if pid == 0:
-            self._become_child(handles)
-        self._inits[pid] = init
+            self._become_child(steps)
         pidfd = os.pidfd_open(pid)
-        say(self._control, {"made": name, "pid": pid}, (init, pidfd, *leash))
-        for fd in (pidfd, *leash):
+        self._living[pidfd] = _Living(pid, init)
+        self._poller.register(pidfd, select.POLLIN)
+        say(self._control, b'{"made": %d, "pid": %d}' % (name, pid), init, pidfd, *leash)
+        for fd in leash:
             os.close(fd)
 
-    def _ask_for_init(self) -> list[int]:
+    def _ask_for_init(self) -> array.array[int]:
         self._keeper.send(b"?")
-        answer, fds, _, _ = socket.recv_fds(self._keeper, 1, 3, socket.MSG_CMSG_CLOEXEC)
+        answer, fds = _receive(self._keeper, 1)
         if not answer:
             os._exit(0)  # the keeper is gone, and so are we in a moment
         return fds
 
-    def _become_child(self, handles: isolation.Handles) -> None:
+    def _isolation_with(self, fds: array.array[int]) -> Row:
+        """Return the steps for a child that gets these descriptors: its job socket, and doors of groups."""
+        if len(fds) not in self._isolations:
+            handles = Handles(Slot(), [Slot() for _ in fds[1:]])
+            self._isolations[len(fds)] = handles, isolation.steps(self._confinement, handles)
+        handles, steps = self._isolations[len(fds)]
+        for slot, fd in zip((handles.job, *handles.cgroups), fds):  # noqa: B905  3.9
+            slot.set(fd)
+        return steps
+
+    def _become_child(self, steps: Row) -> None:
         try:
-            signal.set_wakeup_fd(-1)
-            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            signal.signal(signal.SIGINT, signal.default_int_handler)
-            self._control.detach()
-            self._keeper.detach()
-            isolation.isolate(self._confinement, handles)
+            steps.carry_out()
             gc.enable()
+            hooks.fresh_start()
+            job.get_ready()
         except BaseException as error:
             _fail(error)
-        job.carry_out()
+        try:
+            job.carry_out(self._control)
+        finally:
+            os._exit(70)
 
-    def _bury(self, deaths: int) -> None:
-        for pid, status, usage in reap(deaths):
-            init = self._inits.pop(pid)
-            kill(init)  # and with it whatever the program left running
-            os.close(init)
-            say(self._control, ended(pid, status, usage))
+    def _bury(self, pidfd: int) -> None:
+        living = self._living.pop(pidfd)
+        self._poller.unregister(pidfd)
+        os.close(pidfd)
+        _, status, usage = os.wait4(living.pid, 0)
+        kill(living.init)  # and with it whatever the program left running
+        os.close(living.init)
+        say(self._control, ended(living.pid, status, usage))
+
+
+def _receive(channel: Any, bytes_max: int) -> tuple[bytes, array.array[int]]:
+    """Receive a message and the descriptors beside it."""
+    data, ancillary, _, _ = channel.recvmsg(bytes_max, _ANCILLARY_BYTES_MAX, _socket.MSG_CMSG_CLOEXEC)
+    fds = array.array("i")
+    for _, _, packed in ancillary:
+        fds.frombytes(packed)
+    return data, fds
 
 
 def _hide_ourselves() -> None:

@@ -8,7 +8,6 @@ open get their bytes.
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import gc
 import importlib.machinery
@@ -16,14 +15,18 @@ import itertools
 import os
 import signal
 import sys
-import threading
+import threading  # noqa: F401 - whose end is ours to wait for
 import traceback
 import types
 from typing import Any, Callable, Protocol, Sequence, TextIO  # noqa: UP035  3.9
 
+from . import hooks
+
 LAST_WORD = "/program/.ended"
 """A symbolic link; what it points to is the exit status of a Python program that came to its own end."""
 _FLUSH_FAILED = 120
+_REHEARSAL = b"print(1)\n"
+"""Its output goes to /dev/null: nobody is there yet."""
 _DESCRIPTORS_MAX = 4096
 
 
@@ -60,7 +63,7 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None, tools: Too
     if tools:
         tools.enter(main)
     status = _execute(main, path, tools)
-    _end_by_its_own(threading._shutdown)  # type: ignore[attr-defined]
+    _end_by_its_own(hooks.join_threads)
     if tools:
         tools.leave(main)
     if keeper:
@@ -69,6 +72,14 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None, tools: Too
     if os.getpid() == process:  # what it forked may come here as well, and is not asked
         _say_last_word(status)
     os._exit(status)
+
+
+def rehearse() -> None:
+    """Run a program of no consequence in this process, which has not run one yet, but not to its end."""
+    main = _make_main("")
+    exec(compile(_REHEARSAL, "", "exec", dont_inherit=True), main.__dict__)
+    _flush(sys.stdout, sys.stderr)
+    _let_go(main)
 
 
 def _say_last_word(status: int) -> None:
@@ -158,7 +169,7 @@ def _end_by_interrupt() -> None:
 
 
 def _finish(main: types.ModuleType) -> int:
-    _end_by_its_own(atexit._run_exitfuncs)
+    _end_by_its_own(hooks.run_exit_functions)
     failed = _flush(sys.stdout, sys.stderr)
     _let_go(main)
     return _flush(sys.__stdout__, sys.__stderr__) or failed

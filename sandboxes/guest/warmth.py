@@ -10,6 +10,7 @@ import gc
 import importlib
 import io
 import sys
+import tempfile
 import traceback
 from typing import Sequence  # noqa: UP035  3.9
 
@@ -76,8 +77,11 @@ def touch() -> None:
 def freeze() -> None:
     """Keep the collector off what is there, so that children share these pages instead of copying them.
 
-    What imports left behind is given back first, or every child has its share of pages that hold nothing.
+    What imports left behind is given back first, or every child has its share of pages that hold nothing;
+    and names of temporary files that a snippet drew, or all children would draw the same.
     """
+    tempfile._name_sequence = None  # type: ignore[attr-defined]
+    tempfile.tempdir = None
     gc.collect()
     kernel.trim_heap()
     gc.freeze()

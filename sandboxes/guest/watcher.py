@@ -15,7 +15,7 @@ import socket
 import struct
 from typing import Sequence  # noqa: UP035  3.9
 
-from . import isolation, kernel
+from . import kernel
 from .memory_watch import LOOK_MS, MemoryWatch
 
 ORDER = struct.Struct(">Q")
@@ -36,7 +36,7 @@ def watch(leash: socket.socket, folders: Sequence[str]) -> None:
     os.closerange(1, _DESCRIPTORS_MAX)
     leash.detach()
     kernel.unshare(kernel.CLONE_NEWNS)
-    isolation.mount_own_proc()
+    kernel.mount_own_proc()
     kernel.forbid_new_privileges()
     kernel.drop_capabilities()
     kernel.set_dumpable(False)

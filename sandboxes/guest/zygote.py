@@ -15,7 +15,7 @@ import json
 import os
 import socket
 
-from . import isolation, kernel
+from . import hooks, isolation, kernel
 from .keeper import Keeper
 
 _MESSAGE_BYTES_MAX = 1 << 18
@@ -32,6 +32,7 @@ def main(control_fd: int) -> None:
     with contextlib.suppress(OSError):
         isolation.write("/proc/self/oom_score_adj", _OOM_SCORE)  # we go before the service does
     keeper = _fork_below_a_keeper(control, config["watched"])
+    hooks.collect()
     from .nursery import Nursery  # only now: what is imported before is in every init as well
 
     Nursery(control, keeper, config).serve()
@@ -44,7 +45,7 @@ def _fork_below_a_keeper(control: socket.socket, watched: list[str]) -> socket.s
         control.close()
         os._exit(os.waitstatus_to_exitcode(os.waitpid(keeper, 0)[1]) & 0xFF)
     kernel.unshare(kernel.CLONE_NEWNS)
-    isolation.mount_own_proc()
+    kernel.mount_own_proc()
     kernel.clear_ambient_capabilities()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     if zygote := os.fork():

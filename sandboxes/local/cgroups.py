@@ -18,6 +18,8 @@ from typing import Protocol
 
 CPU_PERIOD_US = 100_000
 _FILE_BYTES_MAX = 4096
+LEFT_BYTES_MAX = 4 * 1024 * 1024
+"""What may still be charged to a group without processes: structures that the kernel frees later."""
 INIT_PROCESSES = 1
 """Process 1 of the sandbox is ours and counts."""
 
@@ -53,8 +55,15 @@ class Group(Protocol):
     def join(self, pid: int) -> None:
         """Move a process in; what it starts from now on is in too. Raises OSError."""
 
+    @property
+    def limits(self) -> GroupLimits:
+        """Those that were set last."""
+
     def doors(self) -> list[int]:
-        """Return new descriptors; a process that writes `0` to each is in. Raises OSError."""
+        """Return descriptors that close with the group; a thread that writes `0` to each is in.
+
+        A process should have no other thread then. Raises OSError.
+        """
 
     def limit(self, limits: GroupLimits) -> None:
         """Set other limits. Raises OSError, also where more memory is in use than it may have."""
@@ -64,6 +73,16 @@ class Group(Protocol):
 
     def usage(self) -> GroupUsage:
         """Say what was used so far."""
+
+    def cpu_s(self) -> float:
+        """Say how many CPU seconds were used so far."""
+
+    def renew(self) -> bool:
+        """Make it as good as new for another execution, once all is over that was in it; say whether it is.
+
+        Only its CPU time counts on. If it is not, something was left or happened that an account would
+        show, or the kernel is too old, and it must be removed.
+        """
 
     def remove(self) -> None:
         """Remove it; whatever is still in it is killed first."""
@@ -176,13 +195,42 @@ def own_places() -> Mapping[str, Place]:
     return places
 
 
-def read_counts(path: Path) -> dict[str, int]:
-    """Read a file of lines `name number`; empty if it does not exist."""
-    try:
-        lines = _read(path).splitlines()
-    except FileNotFoundError:
-        return {}
-    return {name: int(value) for name, _, value in (line.partition(" ") for line in lines) if value.isdigit()}
+class OpenFiles:
+    """Files of one group that stay open: to open one takes as long as all else that is done with it."""
+
+    def __init__(self) -> None:
+        self._fds: dict[tuple[str, int], int] = {}
+
+    def open(self, path: str, flags: int) -> int:
+        """Return a descriptor of ours. Raises OSError."""
+        fd = self._fds.get((path, flags), -1)
+        if fd < 0:
+            fd = self._fds[path, flags] = os.open(path, flags | os.O_CLOEXEC)
+        return fd
+
+    def text(self, path: str, flags: int = os.O_RDONLY) -> str:
+        """Read a file; empty if it does not exist."""
+        try:
+            return os.pread(self.open(path, flags), _FILE_BYTES_MAX, 0).decode()
+        except FileNotFoundError:
+            return ""
+
+    def count(self, path: str, name: str = "", flags: int = os.O_RDONLY) -> int:
+        """Read the number that a file holds, or that stands behind `name` in it; 0 if there is none."""
+        text = self.text(path, flags)
+        if name:
+            text = next((line for line in text.splitlines() if line.startswith(f"{name} ")), "")
+        return int(text.split()[-1]) if text else 0
+
+    def write(self, path: str, value: object, flags: int = os.O_WRONLY) -> None:
+        """Write a setting. Raises OSError."""
+        os.pwrite(self.open(path, flags), str(value).encode(), 0)
+
+    def close(self) -> None:
+        """Close all of them."""
+        for fd in self._fds.values():
+            os.close(fd)
+        self._fds.clear()
 
 
 def read_count(path: Path) -> int:
@@ -200,19 +248,6 @@ def write(path: Path, value: object) -> None:
         os.write(fd, str(value).encode())
     finally:
         os.close(fd)
-
-
-def open_doors(folders: Iterable[Path]) -> list[int]:
-    """Open what a process writes to that joins. Raises OSError."""
-    fds: list[int] = []
-    try:
-        for folder in folders:
-            fds.append(os.open(folder / "cgroup.procs", os.O_WRONLY | os.O_CLOEXEC))
-    except OSError:
-        for fd in fds:
-            os.close(fd)
-        raise
-    return fds
 
 
 def write_if_there(path: Path, value: object) -> None:

@@ -8,13 +8,13 @@ from pathlib import Path
 from sandboxes.local.cgroups import (
     CPU_PERIOD_US,
     INIT_PROCESSES,
+    LEFT_BYTES_MAX,
     Group,
     GroupLimits,
     GroupUsage,
+    OpenFiles,
     Place,
-    open_doors,
     read_count,
-    read_counts,
     remove_folder,
     write,
     write_if_there,
@@ -52,6 +52,9 @@ class _GroupV1:
     def __init__(self, folders: Mapping[str, Path]) -> None:
         self._folders = folders
         self._joins = tuple(dict.fromkeys(folders.values()))
+        self._files = OpenFiles()
+        self._names = {controller: f"{folder}/" for controller, folder in folders.items()}
+        self._lifted = False
 
     def set_up(self, limits: GroupLimits) -> None:
         for folder in self._joins:
@@ -68,34 +71,64 @@ class _GroupV1:
         for bound in bounds:
             write_if_there(bound, limits.memory_bytes_max)
         write(pids / "pids.max", limits.pids_max + INIT_PROCESSES)
-        quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
         write(cpu / "cpu.cfs_period_us", CPU_PERIOD_US)
         write_if_there(cpu / "cpu.cfs_burst_us", 0)  # never above the quota
-        write(cpu / "cpu.cfs_quota_us", quota)
-        # what it did not use while it waited may help it start
-        write_if_there(cpu / "cpu.cfs_burst_us", quota)
+        self.limits = limits
+        self._limit_cpu()
+
+    def _limit_cpu(self) -> None:
+        quota = max(1000, round(self.limits.cpus * CPU_PERIOD_US))
+        self._files.write(self._names["cpu"] + "cpu.cfs_quota_us", quota)
+        with contextlib.suppress(FileNotFoundError):
+            # what it did not use while it waited may help it start
+            self._files.write(self._names["cpu"] + "cpu.cfs_burst_us", quota)
+        self._lifted = False
 
     def join(self, pid: int) -> None:
         for folder in self._joins:
             write(folder / "cgroup.procs", pid)
 
     def doors(self) -> list[int]:
-        return open_doors(self._joins)
+        # a thread that moves itself does not stop every fork and exit on the machine meanwhile
+        return [self._files.open(f"{folder}/tasks", os.O_WRONLY) for folder in self._joins]
 
     def lift_cpu_quota(self) -> None:
+        if self._lifted:
+            return
+        self._lifted = True
         with contextlib.suppress(OSError):
-            write_if_there(self._folders["cpu"] / "cpu.cfs_burst_us", 0)
-            write(self._folders["cpu"] / "cpu.cfs_quota_us", -1)
+            with contextlib.suppress(FileNotFoundError):
+                self._files.write(self._names["cpu"] + "cpu.cfs_burst_us", 0)
+            self._files.write(self._names["cpu"] + "cpu.cfs_quota_us", -1)
 
     def usage(self) -> GroupUsage:
-        memory, pids = self._folders["memory"], self._folders["pids"]
+        files, memory = self._files, self._names["memory"]
         return GroupUsage(
-            cpu_s=read_count(self._folders["cpuacct"] / "cpuacct.usage") / 1e9,
-            memory_bytes_peak=read_count(memory / "memory.max_usage_in_bytes"),
-            oom_kills=read_counts(memory / "memory.oom_control").get("oom_kill", 0),
-            pids_refused=read_counts(pids / "pids.events").get("max", 0),
+            cpu_s=self.cpu_s(),
+            memory_bytes_peak=files.count(memory + "memory.max_usage_in_bytes", flags=os.O_RDWR),
+            oom_kills=files.count(memory + "memory.oom_control", "oom_kill"),
+            pids_refused=files.count(self._names["pids"] + "pids.events", "max"),
         )
 
+    def cpu_s(self) -> float:
+        return self._files.count(self._names["cpuacct"] + "cpuacct.usage") / 1e9
+
+    def renew(self) -> bool:
+        files, memory = self._files, self._names["memory"]
+        usage = self.usage()
+        if usage.oom_kills or usage.pids_refused:
+            return False
+        if any(files.text(f"{folder}/cgroup.procs") for folder in self._joins):
+            return False
+        try:
+            files.write(memory + "memory.max_usage_in_bytes", 0, os.O_RDWR)  # is what is in use from now on
+            if self._lifted:
+                self._limit_cpu()
+        except OSError:
+            return False
+        return files.count(memory + "memory.max_usage_in_bytes", flags=os.O_RDWR) <= LEFT_BYTES_MAX
+
     def remove(self) -> None:
+        self._files.close()
         for folder in self._joins:
             remove_folder(folder)

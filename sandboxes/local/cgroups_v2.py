@@ -9,12 +9,12 @@ from pathlib import Path
 from sandboxes.local.cgroups import (
     CPU_PERIOD_US,
     INIT_PROCESSES,
+    LEFT_BYTES_MAX,
     Group,
     GroupLimits,
     GroupUsage,
-    open_doors,
+    OpenFiles,
     read_count,
-    read_counts,
     remove_folder,
     write_if_there,
 )
@@ -68,6 +68,7 @@ class HierarchyV2:
 class _GroupV2:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._files = OpenFiles()
 
     def set_up(self, limits: GroupLimits) -> None:
         self._folder.mkdir()
@@ -79,7 +80,11 @@ class _GroupV2:
             raise OSError(errno.EBUSY, os.strerror(errno.EBUSY))  # the kernel would kill
         self._write("memory.max", limits.memory_bytes_max)
         self._write("pids.max", limits.pids_max + INIT_PROCESSES)
-        quota = max(1000, round(limits.cpus * CPU_PERIOD_US))
+        self.limits = limits
+        self._limit_cpu()
+
+    def _limit_cpu(self) -> None:
+        quota = max(1000, round(self.limits.cpus * CPU_PERIOD_US))
         write_if_there(self._folder / "cpu.max.burst", 0)  # never above the quota
         self._write("cpu.max", f"{quota} {CPU_PERIOD_US}")
         # what it did not use while it waited may help it start
@@ -89,7 +94,7 @@ class _GroupV2:
         self._write("cgroup.procs", pid)
 
     def doors(self) -> list[int]:
-        return open_doors([self._folder])
+        return [self._files.open(f"{self._folder}/cgroup.procs", os.O_WRONLY)]
 
     def lift_cpu_quota(self) -> None:
         with suppress(OSError):
@@ -97,14 +102,39 @@ class _GroupV2:
             self._write("cpu.max", f"max {CPU_PERIOD_US}")
 
     def usage(self) -> GroupUsage:
+        files, folder = self._files, self._folder
         return GroupUsage(
-            cpu_s=read_counts(self._folder / "cpu.stat").get("usage_usec", 0) / 1e6,
-            memory_bytes_peak=read_count(self._folder / "memory.peak"),  # Linux 5.19
-            oom_kills=read_counts(self._folder / "memory.events").get("oom_kill", 0),
-            pids_refused=read_counts(self._folder / "pids.events").get("max", 0),
+            cpu_s=self.cpu_s(),
+            memory_bytes_peak=self._peak(),
+            oom_kills=files.count(f"{folder}/memory.events", "oom_kill"),
+            pids_refused=files.count(f"{folder}/pids.events", "max"),
         )
 
+    def cpu_s(self) -> float:
+        return self._files.count(f"{self._folder}/cpu.stat", "usage_usec") / 1e6
+
+    def _peak(self) -> int:
+        """Linux 5.19; from 6.12 on it may be written to, then to count anew for the same fd."""
+        path = f"{self._folder}/memory.peak"
+        try:
+            return self._files.count(path, flags=os.O_RDWR)
+        except OSError:
+            return self._files.count(path)
+
+    def renew(self) -> bool:
+        files, folder = self._files, self._folder
+        usage = self.usage()
+        if usage.oom_kills or usage.pids_refused or files.text(f"{folder}/cgroup.procs"):
+            return False
+        try:
+            files.write(f"{folder}/memory.peak", "reset", os.O_RDWR)
+            self._limit_cpu()
+        except OSError:
+            return False
+        return files.count(f"{folder}/memory.current") <= LEFT_BYTES_MAX
+
     def remove(self) -> None:
+        self._files.close()
         remove_folder(self._folder)
 
     def _write(self, name: str, value: object) -> None:

@@ -37,7 +37,7 @@ class Command:
 
 def commands(recipe: Recipe, steps: Steps, program: Program, timeout_s: float, path: str) -> list[Command]:
     """Return the build commands, in the program folder, and the run, in the working directory."""
-    env = {**_environment(path), **steps.env}
+    env = {**environment(path), **steps.env}
     build = [
         Command(
             stage="build",
@@ -106,6 +106,7 @@ def limiting(limits: SandboxLimits, disk_bytes_max: int, *, grouped: bool) -> di
     return {"rlimits": rlimits, "memory_watch_bytes": 0 if grouped else limits.memory_bytes_max}
 
 
-def _environment(path: str) -> dict[str, str]:
+def environment(path: str) -> dict[str, str]:
+    """Return what every program finds in its environment, beside its language's and its own."""
     scratch = "/tmp"  # noqa: S108 - the sandbox's own
     return {"PATH": path, "HOME": scratch, "TMPDIR": scratch, "USER": "sandbox", "LANG": "C.UTF-8"}

@@ -85,7 +85,7 @@ class Starter:
         if group:
             await asyncio.to_thread(group.limit, group_limits(limits))
         used = await limited
-        return replace(taken, cpu_s_before=group.usage().cpu_s if group else used, limits=limits)
+        return replace(taken, cpu_s_before=group.cpu_s() if group else used, limits=limits)
 
     def _limiting(self, taken: Taken, limits: SandboxLimits) -> dict[str, Any]:
         return limiting(limits, self.config.disk_bytes_max, grouped=taken.group is not None)

@@ -5,7 +5,6 @@ import errno
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
 
 from infra.errors import RequestRefused
 from sandboxes.changes import Found, compare
@@ -13,18 +12,16 @@ from sandboxes.languages import Recipe
 from sandboxes.local import files
 from sandboxes.local.account import Account
 from sandboxes.local.bubblewrap import PROGRAM_FOLDER
-from sandboxes.local.cgroups import Group, GroupUsage
+from sandboxes.local.cgroups import GroupUsage
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.control import Ended
-from sandboxes.local.launch import Guest
+from sandboxes.local.parts import Parts
 from sandboxes.local.pipes import Ends, Pipes
 from sandboxes.local.plan import Command, commands, order
-from sandboxes.local.prestarted import Prestarted
 from sandboxes.local.pump import OutputBudget, Pump
 from sandboxes.local.state import StateFolder
 from sandboxes.local.stdin import Stdin
 from sandboxes.local.tools import Clock, ToolLine
-from sandboxes.local.zygote_child import Child
 from sandboxes.protocol import (
     FileChanges,
     Frame,
@@ -45,22 +42,6 @@ _KILL_GRACE_S = 2.0
 """How long process 1 may take to kill all others before it is killed itself."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parts:
-    """What a sandbox consists of outside this process."""
-
-    guest: Guest | Child
-    group: Group | None
-    joined: "asyncio.Future[None]"
-    """Done once the guest is in the group."""
-    uid: int
-    """The user who owns its files, as the host counts."""
-    ahead: Prestarted | None = None
-    """The runtime that waits in it already."""
-    cpu_s_before: float = 0.0
-    """What it has used until now."""
-
-
 class LocalSandbox:
     """One execution's bubblewrap, already standing; see `sandboxes.protocol.Sandbox`."""
 
@@ -77,6 +58,7 @@ class LocalSandbox:
         self._on_close = on_close
         self._guest = parts.guest
         self._group = parts.group
+        self._leave = parts.leave
         self._joined = parts.joined
         self._uid = parts.uid
         self._ahead = parts.ahead
@@ -303,7 +285,7 @@ class LocalSandbox:
         if self._ahead:
             self._ahead.close()
         if self._group:
-            await asyncio.to_thread(self._group.remove)
+            await self._leave(self._group)
         self._on_close(self)
 
 

@@ -14,8 +14,9 @@ from sandboxes.local.cgroups import Group, new_name, sweep
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Guest, Launcher, compile_init
 from sandboxes.local.orphans import end_orphans
+from sandboxes.local.parts import Parts
 from sandboxes.local.prestarted_pool import PrestartedPool, Starter
-from sandboxes.local.sandbox import LocalSandbox, Parts
+from sandboxes.local.sandbox import LocalSandbox
 from sandboxes.local.tiers import Host, find_bwrap, probe
 from sandboxes.local.warm import WarmPython, group_limits
 from sandboxes.protocol import (
@@ -121,6 +122,7 @@ class LocalSandboxes:
             joined=_join(None, 0),
             uid=guest.uid,
             cpu_s_before=guest.cpu_s_before,
+            leave=self._warm.leave,
         )
 
     async def _take_prestarted(self, language: str, limits: SandboxLimits) -> Parts | None:

@@ -5,7 +5,6 @@ for last; a child whose guess was wrong is moved to another group when it is tak
 """
 
 import asyncio
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,6 +13,7 @@ from infra.tasks import made_in_thread
 from sandboxes.local.cgroups import INIT_PROCESSES, Group, GroupLimits, Hierarchy, new_name
 from sandboxes.local.config import LocalConfig
 from sandboxes.local.launch import Launcher
+from sandboxes.local.plan import environment
 from sandboxes.local.zygote import Zygote
 from sandboxes.local.zygote_child import Child
 from sandboxes.local.zygote_leash import cpu_s_of
@@ -71,6 +71,9 @@ class WarmPython:
         self._uid = uid or 0
         self._usual = group_limits(SandboxLimits())
         self._groups: dict[Child, _Standing] = {}
+        self._spare: list[Group] = []
+        self._is_closed = False
+        self._spare_max = config.warm_plain + config.warm_heavy
         self._pool = ZygotePool(_pool_config(config, launcher, python, uid, self))
 
     async def start(self) -> None:
@@ -121,23 +124,40 @@ class WarmPython:
             child = await zygote.make()
             self._groups[child] = _Standing(None, limits, cpu_s_of(child.pid))
             return child
-        opening = partial(_open_group, self._hierarchy, limits)
-        group, doors = await made_in_thread(opening, _close_group)
+        group = await self._group(limits)
         try:
-            child = await zygote.make(doors)
+            child = await zygote.make(group.doors())
         except BaseException:
             await asyncio.to_thread(group.remove)
             raise
-        finally:
-            for fd in doors:
-                os.close(fd)
-        self._groups[child] = _Standing(group, limits, group.usage().cpu_s)
+        self._groups[child] = _Standing(group, limits, group.cpu_s())
         return child
+
+    async def _group(self, limits: GroupLimits) -> Group:
+        """Return a group that is empty: one that was used before and renewed, if there is one."""
+        assert self._hierarchy, "asked only where there are groups"
+        while self._spare:
+            group = self._spare.pop()
+            if group.limits == limits:
+                return group
+            await asyncio.to_thread(group.remove)
+        making = partial(self._hierarchy.make, new_name(), limits)
+        return await made_in_thread(making, lambda group: group.remove())
+
+    async def leave(self, group: Group) -> None:
+        """Take back a group whose execution is over: to make one costs as much as all namespaces."""
+        if len(self._spare) < self._spare_max and not self._is_closed and group.renew():
+            self._spare.append(group)
+        else:
+            await asyncio.to_thread(group.remove)
 
     async def close(self) -> None:
         """End all children and remove the groups of those that nobody took."""
+        self._is_closed = True
         await self._pool.close()
         await self._sweep()
+        while self._spare:
+            await asyncio.to_thread(self._spare.pop().remove)
 
     async def _sweep(self) -> None:
         """Remove the groups of children that ended unused."""
@@ -156,22 +176,6 @@ class WarmPython:
         finally:
             before.remove()
         return group
-
-
-def _open_group(hierarchy: Hierarchy, limits: GroupLimits) -> tuple[Group, list[int]]:
-    group = hierarchy.make(new_name(), limits)
-    try:
-        return group, group.doors()
-    except OSError:
-        group.remove()
-        raise
-
-
-def _close_group(opened: tuple[Group, list[int]]) -> None:
-    group, doors = opened
-    for fd in doors:
-        os.close(fd)
-    group.remove()
 
 
 def _is_enough(limits: GroupLimits) -> bool:
@@ -196,7 +200,7 @@ def _pool_config(
         interpreter_options=_options(python.recipe.run),
         uid=uid,
         host_paths=(*launcher.host_paths, *python.binds),
-        environment={"PATH": config.path, "HOME": "/tmp", "LANG": "C.UTF-8", **python.recipe.env},  # noqa: S108
+        environment={**environment(config.path), **python.recipe.env},
         disk_bytes_max=config.disk_bytes_max,
         pids_max=_PROCESSES_MAX,
         watch_memory=not warm.grouped,

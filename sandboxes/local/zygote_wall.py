@@ -28,6 +28,8 @@ from sandboxes.seccomp import filter_bytes
 _INODES_MAX = 16_384
 """Of each writable folder."""
 _SCRATCH_BYTES_MAX = 16 * 1024 * 1024
+_BIND_NOW = {"LD_BIND_NOW": "1"}
+"""Functions of libraries are looked up as the zygote starts, and not by each child as it calls them first."""
 _CAPABILITIES = ("CAP_SYS_ADMIN", "CAP_NET_ADMIN", "CAP_SETPCAP")
 """Inside its own user namespace only: to make namespaces and mounts for children, which lose them all."""
 
@@ -45,6 +47,7 @@ class ZygoteConfig:
     """As root: the unprivileged user and group to become before any namespace is made."""
     host_paths: Sequence[str] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    """What programs will mostly find; one that is to find another environment starts a little later."""
     disk_bytes_max: int
     pids_max: int
     watch_memory: bool = False
@@ -60,7 +63,7 @@ class ZygoteConfig:
 def wall_arguments(config: ZygoteConfig, give: Callable[[bytes], int]) -> list[str]:
     """What all children see of the host; their own folders go on top of these empty ones."""
     places = (DATA_FOLDER, PROGRAM_FOLDER)
-    settings = config.environment.items()
+    settings = {**config.environment, **_BIND_NOW}.items()
     return [
         config.bwrap,
         *own_namespaces(network=False),
@@ -119,6 +122,7 @@ def guest_config(config: ZygoteConfig, modules: Sequence[str]) -> dict[str, Any]
         "folders": [(path, config.disk_bytes_max, _INODES_MAX, mode) for path, mode in modes.items()],
         "watched": list(modes) if config.watch_memory else [],
         "pids_max": config.pids_max,
+        "environment": dict(config.environment),
         "seccomp": base64.b64encode(filter_bytes(network=True)).decode(),
         "modules": list(modules),
     }

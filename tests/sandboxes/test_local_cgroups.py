@@ -2,11 +2,12 @@
 
 import os
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from sandboxes.local.cgroups import GroupLimits, new_name, own_places, start_time, sweep
+from sandboxes.local.cgroups import Group, GroupLimits, Hierarchy, new_name, own_places, start_time, sweep
 from sandboxes.local.cgroups_v2 import HierarchyV2
 from sandboxes.local.tiers import find_hierarchy
 from tests.sandboxes.bodies import MIB, require
@@ -66,6 +67,25 @@ def test_version_2_reads_every_account(place: Path) -> None:
     assert (usage.cpu_s, usage.memory_bytes_peak, usage.oom_kills, usage.pids_refused) == (2.5, 4096, 2, 7)
 
 
+def test_version_2_renews_what_nothing_happened_in(place: Path) -> None:
+    group = Version2(place).make("millrace-x", LIMITS)
+    folder = place / "millrace-x"
+    for name in ("cgroup.procs", "memory.events", "pids.events", "memory.current"):
+        (folder / name).write_text("")
+    assert not group.renew(), "an older kernel cannot forget a peak"
+    (folder / "memory.peak").write_text("4096\n")
+    group.lift_cpu_quota()
+    assert group.renew()
+    assert (folder / "memory.peak").read_text().startswith("reset")
+    assert (folder / "cpu.max").read_text() == "25000 100000"
+    (folder / "memory.peak").write_text("0\n")
+    (folder / "cgroup.procs").write_text("7\n")
+    assert not group.renew()
+    (folder / "cgroup.procs").write_text("")
+    (folder / "memory.events").write_text("oom_kill 1\n")
+    assert not group.renew()
+
+
 def test_version_2_hands_controllers_down_once(place: Path) -> None:
     hierarchy = HierarchyV2(place)
     hierarchy.hand_down()
@@ -94,17 +114,23 @@ def test_only_groups_of_dead_owners_are_swept(place: Path) -> None:
     assert {path.name for path in place.iterdir() if path.is_dir()} == {mine, strangers, "millrace-service"}
 
 
-def test_a_real_group_holds_limits_and_is_removed_with_what_is_in_it() -> None:
+@pytest.fixture
+def hierarchy() -> Hierarchy:
+    """Return where we may make groups; skip where that is nowhere."""
     process = subprocess.Popen(["sleep", "100"])
     try:
-        hierarchy, why_not = find_hierarchy(process.pid)
+        found, why_not = find_hierarchy(process.pid)
     finally:
         killed = process.poll()
         process.kill()
         process.wait()
-    require(hierarchy is not None, f"no control groups here: {why_not}")
-    assert hierarchy
+    require(found is not None, f"no control groups here: {why_not}")
+    assert found
     assert killed is None or killed == -9
+    return found
+
+
+def test_a_real_group_holds_limits_and_is_removed_with_what_is_in_it(hierarchy: Hierarchy) -> None:
     name = new_name()
     group = hierarchy.make(name, LIMITS)
     inside = subprocess.Popen(["sleep", "100"])
@@ -119,3 +145,32 @@ def test_places_are_found_where_the_kernel_says() -> None:
     for place in own_places().values():
         assert place.own.is_relative_to(place.top)
         assert str(os.getpid()) in (place.own / "cgroup.procs").read_text().split()
+
+
+USES_MEMORY = "import os, sys; sys.stdin.read(); print(len(bytearray(int(sys.argv[1]) << 20)))"
+
+
+def run_in(group: Group, megabytes: int) -> int:
+    """Run a program that needs so much memory in a group; return its exit code."""
+    command = [sys.executable, "-I", "-S", "-c", USES_MEMORY, str(megabytes)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as process:
+        group.join(process.pid)
+        process.communicate(timeout=60)
+        return process.returncode
+
+
+def test_a_renewed_group_knows_nothing_of_what_was(hierarchy: Hierarchy) -> None:
+    group = hierarchy.make(new_name(), LIMITS)
+    try:
+        assert run_in(group, 32) == 0
+        group.lift_cpu_quota()
+        assert group.usage().memory_bytes_peak > 32 * MIB
+        renewed = group.renew()
+        if isinstance(hierarchy, HierarchyV2) and not renewed:
+            pytest.skip("groups can be renewed from Linux 6.12 on")
+        assert renewed
+        assert group.usage().memory_bytes_peak < 8 * MIB
+        assert run_in(group, 256) == -9, "its limits hold as before"
+        assert not group.renew(), "a process was killed in it"
+    finally:
+        group.remove()
