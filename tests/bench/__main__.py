@@ -16,7 +16,7 @@ import languages
 import sandbox_alone
 import steps
 import whole_way
-from rows import Row, plot, show
+from rows import Row, plot, show_head, shown
 from service import ROOT
 
 
@@ -26,8 +26,8 @@ def main() -> int:
         print("make bench needs bubblewrap: apt-get install bubblewrap")
         return 1
     with tempfile.TemporaryDirectory(prefix="millrace-bench-") as folder:
-        rows = list(measure(Path(folder)))
-    show(rows)
+        show_head()
+        rows = [shown(row) for row in measure(Path(folder))]
     steps.show()
     results = ROOT / "bench-results"
     results.mkdir(exist_ok=True)

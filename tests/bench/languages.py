@@ -9,15 +9,14 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import baselines
-import uvloop
 from measure import Samples, run_command
-from rows import Row, of_samples
+from rows import Row, of_samples, one_by_one
 from service import ROOT
 
 sys.path.insert(0, str(ROOT))
@@ -63,11 +62,10 @@ LANGUAGES = (
 
 def measure() -> Iterator[Row]:
     """Yield a row for each language that is here."""
-    yield from uvloop.run(_measure())
+    yield from one_by_one(_measure())
 
 
-async def _measure() -> list[Row]:
-    rows = []
+async def _measure() -> AsyncGenerator[Row, None]:
     for language in LANGUAGES:
         config = LocalConfig(prestarted={language.code: 1}, warm_plain=0)
         sandboxes = LocalSandboxes(config, partial(find_toolchains, caches=cache_folder(os.environ)))
@@ -76,10 +74,9 @@ async def _measure() -> list[Row]:
             if lack := _lack(sandboxes, language):
                 print(f"{language.name} is left out: {lack}")
             else:
-                rows.append(await _row(sandboxes, language))
+                yield await _row(sandboxes, language)
         finally:
             await sandboxes.close()
-    return rows
 
 
 def _lack(sandboxes: LocalSandboxes, language: Language) -> str:

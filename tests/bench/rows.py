@@ -1,9 +1,11 @@
 """One row of the table: a measured value over its yardstick, and what is allowed."""
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import uvloop
 from measure import Samples
 
 
@@ -38,18 +40,36 @@ def of_samples(name: str, ours: Samples, theirs: Samples, budget: float) -> Row:
     return Row(name, ours.p50, theirs.p50, "ms", budget, p99=ours.p99, best=best)
 
 
-def show(rows: Sequence[Row]) -> None:
-    """Print the table."""
-    print(f"\n{'':48}{'p50':>12}{'yardstick':>12}{'ratio':>9}{'of best':>9}{'budget':>10}{'p99':>10}")
-    for row in rows:
-        budget = f"{'≥' if row.at_least else '≤'} {row.budget:g}"
-        p99 = f"{row.p99:.1f}" if row.p99 is not None else ""
-        best = f"{row.best:.3f}" if row.best is not None else ""
-        verdict = "met" if row.met else "MISSED"
-        print(
-            f"{row.name:48}{row.value:>9.1f} {row.unit:2}{row.yardstick:>12.1f}{row.ratio:>9.3f}{best:>9}"
-            f"{budget:>10}{p99:>10}  {verdict}"
-        )
+def show_head() -> None:
+    """Print the table's first line."""
+    print(
+        f"{'':48}{'p50':>12}{'yardstick':>12}{'ratio':>9}{'of best':>9}{'budget':>10}{'p99':>10}", flush=True
+    )
+
+
+def shown(row: Row) -> Row:
+    """Print a row as soon as it is measured, and return it."""
+    budget = f"{'≥' if row.at_least else '≤'} {row.budget:g}"
+    p99 = f"{row.p99:.1f}" if row.p99 is not None else ""
+    best = f"{row.best:.3f}" if row.best is not None else ""
+    verdict = "met" if row.met else "MISSED"
+    print(
+        f"{row.name:48}{row.value:>9.1f} {row.unit:2}{row.yardstick:>12.1f}{row.ratio:>9.3f}{best:>9}"
+        f"{budget:>10}{p99:>10}  {verdict}",
+        flush=True,
+    )
+    return row
+
+
+def one_by_one(rows: AsyncGenerator[Row, None]) -> Iterator[Row]:
+    """Yield what an asynchronous generator measures, on a loop of its own."""
+
+    async def following() -> Row | None:
+        return await anext(rows, None)
+
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        while row := runner.run(following()):
+            yield row
 
 
 def plot(rows: Sequence[Row], path: Path) -> None:

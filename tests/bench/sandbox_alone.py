@@ -4,19 +4,19 @@ What is measured and its yardstick take turns, so that whatever else the machine
 """
 
 import asyncio
+import gc
 import os
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
 import baselines
 import psutil
-import uvloop
 from measure import Samples, run_command
-from rows import Row, of_samples
+from rows import Row, of_samples, one_by_one
 from service import ROOT
 
 sys.path.insert(0, str(ROOT))
@@ -38,47 +38,44 @@ PAUSE_S = 0.02
 
 def measure() -> Iterator[Row]:
     """Yield the rows of warm Python."""
-    yield from uvloop.run(_measure())
+    yield from one_by_one(_measure())
 
 
-async def _measure() -> list[Row]:
+async def _measure() -> AsyncGenerator[Row, None]:
     caches = cache_folder(os.environ)
     async with standing(LocalConfig(warm_plain=4, warm_heavy=4), caches) as sandboxes:
         warm = {language.code: language.warm for language in sandboxes.info().languages}
         if not warm.get("py"):
             print("warm Python cannot be had on this host; its rows are left out")
-            return []
-        rows = await _plain(sandboxes)
+            return
+        async for row in _plain(sandboxes):
+            yield row
         if guest_folder(find_tools(os.getuid())["py"], caches).is_dir():
             heavy = find_toolchains(os.getuid(), caches=caches)["py"].paths["python3"]
-            return rows + await _heavy(sandboxes, [heavy, "-c", HEAVY])
-    print("no guest environment (make guest): the rows of numpy and pandas are left out")
-    return rows
+            async for row in _heavy(sandboxes, [heavy, "-c", HEAVY]):
+                yield row
+        else:
+            print("no guest environment (make guest): the rows of numpy and pandas are left out")
 
 
-async def _plain(sandboxes: LocalSandboxes) -> list[Row]:
+async def _plain(sandboxes: LocalSandboxes) -> AsyncGenerator[Row, None]:
     one, bare = await _taking_turns(partial(once, sandboxes, PLAIN), baselines.PRINT, 150)
-    memory = await _waiting_mb(sandboxes, heavy=False)
+    yield of_samples("warm Python, code to exit", one, bare, 0.08)
+    yield Row("the same at p99", one.p99, bare.p50, "ms", 0.5)
+    yield Row("memory of a waiting child (PSS)", await _waiting_mb(sandboxes, heavy=False), 5.0, "MB", 1.0)
     cold = baselines.cold_throughput(SECONDS, workers=2)
     ours = await _throughput(sandboxes, PLAIN)
-    return [
-        of_samples("warm Python, code to exit", one, bare, 0.08),
-        Row("the same at p99", one.p99, bare.p50, "ms", 0.5),
-        Row("memory of a waiting child (PSS)", memory, 5.0, "MB", 1.0),
-        Row("warm Python per second", ours, cold, "/s", 4, at_least=True),
-    ]
+    yield Row("warm Python per second", ours, cold, "/s", 4, at_least=True)
 
 
-async def _heavy(sandboxes: LocalSandboxes, command: list[str]) -> list[Row]:
+async def _heavy(sandboxes: LocalSandboxes, command: list[str]) -> AsyncGenerator[Row, None]:
     one, imported = await _taking_turns(partial(once, sandboxes, HEAVY), command, 10, each=5)
+    yield of_samples("numpy+pandas+matplotlib ready", one, imported, 0.005)
     memory = await _waiting_mb(sandboxes, heavy=True)
+    yield Row("memory of a waiting heavy child (PSS)", memory, 15.0, "MB", 1.0)
     cold = baselines.throughput(command, SECONDS, workers=2)
     ours = await _throughput(sandboxes, HEAVY)
-    return [
-        of_samples("numpy+pandas+matplotlib ready", one, imported, 0.005),
-        Row("memory of a waiting heavy child (PSS)", memory, 15.0, "MB", 1.0),
-        Row("heavy Python per second", ours, cold, "/s", 40, at_least=True),
-    ]
+    yield Row("heavy Python per second", ours, cold, "/s", 40, at_least=True)
 
 
 @asynccontextmanager
@@ -87,6 +84,8 @@ async def standing(config: LocalConfig, caches: Path) -> AsyncIterator[LocalSand
     sandboxes = LocalSandboxes(config, partial(find_toolchains, caches=caches))
     await sandboxes.start()
     await asyncio.sleep(3)
+    gc.collect()
+    gc.freeze()  # as the service does once it stands (infra/process/supervisor.py)
     try:
         yield sandboxes
     finally:
