@@ -76,7 +76,8 @@ def run(path: str, args: Sequence[str], keeper: Keeper | None = None, tools: Too
 
 def rehearse() -> None:
     """Run a program of no consequence in this process, which has not run one yet, but not to its end."""
-    main = _make_main("")
+    main = _make_main("/dev/null")
+    _execute(main, "/dev/null", None)
     exec(compile(_REHEARSAL, "", "exec", dont_inherit=True), main.__dict__)
     _flush(sys.stdout, sys.stderr)
     _let_go(main)
