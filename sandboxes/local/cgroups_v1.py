@@ -5,6 +5,7 @@ import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from sandboxes.local.cgroup_files import OpenFiles
 from sandboxes.local.cgroups import (
     CPU_PERIOD_US,
     INIT_PROCESSES,
@@ -12,7 +13,6 @@ from sandboxes.local.cgroups import (
     Group,
     GroupLimits,
     GroupUsage,
-    OpenFiles,
     Place,
     read_count,
     remove_folder,

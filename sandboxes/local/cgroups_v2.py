@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
+from sandboxes.local.cgroup_files import OpenFiles
 from sandboxes.local.cgroups import (
     CPU_PERIOD_US,
     INIT_PROCESSES,
@@ -13,7 +14,6 @@ from sandboxes.local.cgroups import (
     Group,
     GroupLimits,
     GroupUsage,
-    OpenFiles,
     read_count,
     remove_folder,
     write_if_there,
