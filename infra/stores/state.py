@@ -179,7 +179,8 @@ class StateStore:
     async def _swap(self, name: str, data: bytes, expected: str, saved_at: datetime) -> StateRecord:
         etag = hashlib.sha256(data).hexdigest()
         saved_ms = int(saved_at.timestamp() * _MS)
-        arguments = (expected, data, etag, len(data), saved_ms, self._ttl_ms)
+        sent = b"" if expected == etag else data  # a run that changed nothing leaves what it found
+        arguments = (expected, sent, etag, len(data), saved_ms, self._ttl_ms)
         async with self.reaching():
             await self._note_use(name)  # first: a name too many is found out, one too few never
             if not await _SWAP.run(self.client, [self.key(name)], arguments):

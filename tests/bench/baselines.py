@@ -4,8 +4,11 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+import redis
 import redis.asyncio
 import uvloop
 from measure import Samples, sample_command
@@ -55,18 +58,29 @@ def throughput(command: list[str], seconds: float, workers: int) -> float:
 
 def stream_round_trip(url: str, count: int) -> Samples:
     """One XADD there and one back through a consumer group, between two processes, in bare redis-py."""
-    echo = subprocess.Popen([sys.executable, str(Path(__file__).with_name("echo.py")), url])
-    try:
+    with echoing(url):
         return uvloop.run(_there_and_back(url, count))
-    finally:
-        echo.terminate()
-        echo.wait()
+
+
+@contextmanager
+def echoing(url: str) -> Iterator[None]:
+    """Have what comes to `bench:there` answered on `bench:back` by another process."""
+    with redis.Redis.from_url(url) as client:
+        client.delete("bench:there", "bench:back")
+        client.xgroup_create("bench:there", "g", "0", mkstream=True)
+        echo = subprocess.Popen([sys.executable, str(Path(__file__).with_name("echo.py")), url])
+        try:
+            while echo.poll() is None and not client.xinfo_consumers("bench:there", "g"):
+                time.sleep(0.02)
+            yield
+        finally:
+            echo.terminate()
+            echo.wait()
+            client.delete("bench:there", "bench:back")
 
 
 async def _there_and_back(url: str, count: int) -> Samples:
     client = redis.asyncio.Redis.from_url(url)
-    await client.delete("bench:there", "bench:back")
-    await client.xgroup_create("bench:there", "g", "0", mkstream=True)
     last, taken = "0", []
     for _ in range(count + 100):
         begin = time.perf_counter()
@@ -74,7 +88,6 @@ async def _there_and_back(url: str, count: int) -> Samples:
         ((_, entries),) = await client.xread({"bench:back": last}, block=10_000)
         last = entries[-1][0]
         taken.append((time.perf_counter() - begin) * 1000)
-    await client.delete("bench:there", "bench:back")
     await client.aclose()
     return Samples(taken[100:])
 

@@ -1,12 +1,10 @@
 """Sixty-four clients at once: what gets through over HTTP without a sandbox, and through two bare streams."""
 
 import asyncio
-import subprocess
-import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from pathlib import Path
 
+import baselines
 import redis.asyncio
 import uvloop
 from raw_http import RawClient, request_of
@@ -27,19 +25,13 @@ def measure(service: Service, url: str) -> Iterator[Row]:
 
 
 def _bare(url: str) -> float:
-    echo = subprocess.Popen([sys.executable, str(Path(__file__).with_name("echo.py")), url])
-    try:
+    with baselines.echoing(url):
         return uvloop.run(_there_and_back(url))
-    finally:
-        echo.terminate()
-        echo.wait()
 
 
 async def _there_and_back(url: str) -> float:
     """Each client adds an entry and waits for its own; one reader hands out what comes, as in an edge."""
     broker = redis.asyncio.Redis.from_url(url)
-    await broker.delete("bench:there", "bench:back")
-    await broker.xgroup_create("bench:there", "g", "0", mkstream=True)
     waiting: dict[bytes, asyncio.Future[None]] = {}
     reading = asyncio.create_task(_hand_out(broker, waiting))
 
@@ -57,7 +49,7 @@ async def _there_and_back(url: str) -> float:
         return await _per_second(client)
     finally:
         reading.cancel()
-        await broker.delete("bench:there", "bench:back")
+        await asyncio.gather(reading, return_exceptions=True)
         await broker.aclose()
 
 

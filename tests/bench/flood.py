@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import socket
 import subprocess
 import sys
 import threading
@@ -73,11 +74,17 @@ def _plain_server() -> Iterator[int]:
     port = free_port()
     server = subprocess.Popen([sys.executable, "-c", PLAIN, str(port)])
     try:
-        time.sleep(2)
+        while server.poll() is None and not _accepts(port):
+            time.sleep(0.05)
         yield port
     finally:
         server.terminate()
         server.wait()
+
+
+def _accepts(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
 
 
 @contextmanager

@@ -85,6 +85,22 @@ async def test_a_state_that_is_known_here_is_not_fetched_again(open_states: Open
     assert await loaded(open_states(recent_bytes_max=1000)) == b"changed in secret"
 
 
+async def test_what_did_not_change_is_as_good_as_saved(states: StateStore) -> None:
+    """It lives on from now, and somebody else's is no less in the way."""
+    first = await states.save(OWNER, SESSION, b"same")
+    await states.client.pexpire(states.key(name_of(OWNER, SESSION)), 60_000)
+    again = await states.save(OWNER, SESSION, b"same", first.etag)
+    found = await states.find(OWNER, SESSION)
+    assert found is not None
+    assert (found.etag, found.size_bytes) == (first.etag, 4)
+    assert found.saved_at >= first.saved_at.replace(microsecond=0)
+    assert (found.expires_at - again.saved_at).total_seconds() > 3000
+    await states.save(OWNER, SESSION, b"another")
+    with pytest.raises(StateChanged):
+        await states.save(OWNER, SESSION, b"same", first.etag)
+    assert await loaded(states) == b"another"
+
+
 async def test_what_another_process_saved_or_forgot_meanwhile_counts(open_states: OpenStates) -> None:
     states, others = open_states(recent_bytes_max=1000), open_states(recent_bytes_max=1000)
     await states.save(OWNER, SESSION, b"mine")
