@@ -44,12 +44,14 @@ async def _show(begun: Scene) -> None:
 
 async def _nothing_is_lost(begun: Scene, count: int) -> int:
     """Run `count` executions through the pool: each ends in a pod of its own, and the pool alone is left."""
-    slots = asyncio.Semaphore(POOL)
+    slots, turn = asyncio.Semaphore(POOL), asyncio.Lock()
     used: Counter[str] = Counter()
 
     async def one() -> None:
         async with slots:
-            sandbox = await begun.sandboxes.acquire(SPEC)
+            async with turn:  # they are to go through the pool, not past it by Jobs
+                await begun.until_ready(1)
+                sandbox = await begun.sandboxes.acquire(SPEC)
             used[sandbox.pod_name] += 1
             await run_once(sandbox)
             await sandbox.close()
