@@ -63,6 +63,8 @@ class Journal:
         """Take output for the next batch. Waits while too much is on its way."""
         await self._room.wait()
         self._raise_failure()
+        if self._flusher is None:
+            self._flusher = asyncio.create_task(self._flush())
         self._buffer.append(frame)
         self._buffered += len(frame.data)
         if self._buffered >= BUFFER_BYTES_MAX:
@@ -71,7 +73,6 @@ class Journal:
         self._wake.set()
 
     async def __aenter__(self) -> Self:
-        self._flusher = asyncio.create_task(self._flush())
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -87,7 +88,8 @@ class Journal:
         try:
             while not self._closing:
                 await self._wake.wait()
-                await self._pause()
+                if self._buffer:
+                    await self._pause()
                 async with self._writing:
                     await self._append(self._take_output())
         except MillraceError as error:

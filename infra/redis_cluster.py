@@ -10,12 +10,16 @@ from typing import Any
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from infra.cancellation import cancellation_kept
 from infra.redis_tls import TlsConnection
 
 _SPARE = 4
 """Connections a node may have beside those of commands: for looks at the cluster and redirections."""
+
+_AFTER_CLIENT_S = 1.0
+"""How much longer than the client we wait, so that it is the one that notices."""
 
 
 class WaitingCluster(RedisCluster):
@@ -50,3 +54,30 @@ class WaitingCluster(RedisCluster):
             raise RedisConnectionError("the connection was closed under a command") from lost
         finally:
             self._turns.release()
+
+
+class ClusterCommands:
+    """Commands to a cluster, with the promises of `infra/redis_lines.py`.
+
+    redis-py sends them: it knows which node has which keys, follows redirections and finds who took over.
+    """
+
+    def __init__(self, cluster: RedisCluster, silent_s: float) -> None:
+        self._cluster = cluster
+        self._silent_s = silent_s + _AFTER_CLIENT_S
+
+    async def execute_command(self, *command: Any) -> Any:
+        """Return the answer to one command."""
+        return await self.alone(*command)
+
+    async def alone(self, *command: Any, blocks_s: float = 0.0) -> Any:
+        """Return the answer to one command, which has a connection for itself, as on a cluster all have."""
+        within_s = self._silent_s + blocks_s
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._cluster.execute_command(*command)
+        except TimeoutError:
+            raise RedisTimeoutError(f"no answer within {within_s} s") from None
+
+    async def aclose(self) -> None:
+        """Do nothing: the connections are the client's."""

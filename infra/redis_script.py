@@ -2,13 +2,18 @@
 
 import hashlib
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from redis.exceptions import NoScriptError
 
-from infra.redis import RedisClient
-
 Argument = str | bytes | int | float
+
+
+class Commands(Protocol):
+    """What sends commands: a client, or lines of ours."""
+
+    async def execute_command(self, *command: Any) -> Any:
+        """Return the answer to one command."""
 
 
 class Script:
@@ -18,7 +23,7 @@ class Script:
         self._source = source
         self._digest = hashlib.sha1(source.encode(), usedforsecurity=False).hexdigest()
 
-    async def run(self, client: RedisClient, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
+    async def run(self, client: Commands, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Return the script's answer."""
         try:
             return await client.execute_command("EVALSHA", self._digest, len(keys), *keys, *arguments)

@@ -24,7 +24,15 @@ async def heartbeat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy) ->
         lost = True
         body.cancel()
 
-    beating = asyncio.create_task(_beat(consumer, lease, policy, stop), name=f"lease {lease.execution_id}")
+    beating: asyncio.Task[None] | None = None
+
+    def begin() -> None:
+        nonlocal beating
+        beats = _beat(consumer, lease, policy, stop)
+        beating = asyncio.create_task(beats, name=f"lease {lease.execution_id}")
+
+    # Most are over before their first beat, and a timer costs less than a task.
+    first = asyncio.get_running_loop().call_later(policy.heartbeat_s, begin)
     try:
         yield
     except asyncio.CancelledError:
@@ -32,20 +40,23 @@ async def heartbeat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy) ->
             raise
         raise LeaseLost(f"the lease on {lease.execution_id} was lost") from None
     finally:
-        beating.cancel()
+        first.cancel()
+        if beating is not None:
+            beating.cancel()
 
 
 async def _beat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy, stop: Callable[[], None]) -> None:
+    """Renew again and again, for the first time at once; `stop` when that cannot be."""
     now = asyncio.get_running_loop().time
-    held_until = now() + policy.lease_s
+    held_until = now() + policy.lease_s - policy.heartbeat_s
     while now() < held_until:
-        await asyncio.sleep(policy.heartbeat_s)
         asked_at = now()
         try:
             await consumer.renew(lease)
+            held_until = asked_at + policy.lease_s
         except Unavailable:
-            continue
+            pass
         except LeaseLost:
             break
-        held_until = asked_at + policy.lease_s
+        await asyncio.sleep(policy.heartbeat_s)
     stop()

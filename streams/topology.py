@@ -64,6 +64,12 @@ class Topology:
     def log(self, execution_id: ExecutionId) -> str:
         return f"{self.prefix}millrace:log:{execution_id}"
 
+    def of_execution(self, execution_id: ExecutionId) -> list[str]:
+        """Return record, log, watchers and mail: what every script of an execution touches, in this order."""
+        log = self.log(execution_id)
+        beside = self._beside(log, "")
+        return [f"{beside}record", log, f"{beside}watchers", f"{beside}mail"]
+
     def record(self, execution_id: ExecutionId) -> str:
         return self._beside(self.log(execution_id), "record")
 

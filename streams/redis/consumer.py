@@ -32,7 +32,7 @@ from streams.redis.link import Link
 from streams.redis.mail import read_mail
 from streams.redis.records import new_record_arguments
 from streams.redis.requests import RequestsReader, acknowledge, republish
-from streams.redis.scripts import BEGIN, RELEASE, RENEW
+from streams.redis.scripts import BEGIN, KEEP, RELEASE, RENEW
 from streams.redis.settling import settle, settle_again
 from streams.redis.telling import tell
 from streams.redis.turns import Turns, due_ms
@@ -137,11 +137,7 @@ class RedisConsumer:
         held = await link.answer(link.run(RENEW, keys, arguments))
         if not held:
             raise _lost(lease)
-        # JUSTID: it is no further delivery. The entry stays ours and not idle, so nobody reclaims it.
-        claim = link.client.xclaim(
-            delivery.stream, HANDLERS_GROUP, self._name, 0, [delivery.entry], justid=True
-        )
-        await link.answer(claim)
+        await link.answer(link.run(KEEP, [delivery.stream], [self._name, delivery.entry]))
 
     async def release(self, lease: Lease) -> None:
         link, delivery = self._link, lease.delivery

@@ -48,7 +48,7 @@ class ControlReader:
         return bytes(newest[0][0]) if newest else b"0-0"
 
     async def _take(self, last: bytes) -> bytes:
-        answer = await self._link.block(
+        answer = await self._link.alone(
             *(
                 "XREAD",
                 "COUNT",
@@ -59,7 +59,7 @@ class ControlReader:
                 self._stream,
                 last,
             ),
-            seconds=self._link.block_s,
+            blocks_s=self._link.block_s,
         )
         for _, entries in answer or ():
             for entry, fields in entries:

@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator, Mapping, Sequence
 from redis.exceptions import RedisError
 
 from infra.redis import AWAY
+from infra.tasks import end_tasks
 from schemas.ids import ExecutionId
 from streams.delivery import FINISHED, logged
 from streams.log_errors import LogGone
@@ -164,8 +165,7 @@ class Inbox:
         """Stop reading and leave nothing behind."""
         if self._reader is None:
             return
-        self._reader.cancel()
-        await asyncio.wait([self._reader])
+        await end_tasks(self._reader)
         with contextlib.suppress(*AWAY):
             async with asyncio.timeout(1.0):
                 await self._link.call("DEL", self.key)
@@ -182,9 +182,9 @@ class Inbox:
                     self._doubt()
 
     async def _take(self, last: bytes) -> bytes:
-        answer = await self._link.block(
+        answer = await self._link.alone(
             *("XREAD", "COUNT", 256, "BLOCK", round(self._link.block_s * 1000), "STREAMS", self.key, last),
-            seconds=self._link.block_s,
+            blocks_s=self._link.block_s,
         )
         for _, entries in answer or ():
             for entry, fields in entries:
@@ -211,7 +211,7 @@ class Inbox:
 async def read_log(link: Link, execution_id: ExecutionId, after: int, count: int) -> list[LoggedEvent]:
     """Return at most `count` events after `after`."""
     key = link.topology.log(execution_id)
-    entries = await link.call("XRANGE", key, f"({after}-0" if after else "-", "+", "COUNT", count)
+    entries = await link.alone("XRANGE", key, f"({after}-0" if after else "-", "+", "COUNT", count)
     return [
         logged(int(entry.partition(b"-")[0]), data)
         for entry, fields in entries or ()

@@ -6,9 +6,12 @@ from dataclasses import replace
 from typing import Any, TypeVar
 
 from redis import exceptions as redis_errors
+from redis.asyncio import RedisCluster
 
 from infra.errors import Unavailable
 from infra.redis import AWAY, RedisConfig, build_redis, reaching
+from infra.redis_cluster import ClusterCommands
+from infra.redis_lines import RedisLines
 from schemas.ids import ExecutionId
 from streams.backoff import Backoff
 from streams.protocol import DeliveryPolicy
@@ -20,10 +23,10 @@ T = TypeVar("T")
 PUBLISH_S = 10.0
 """How long a publisher keeps trying: long enough for most failovers, short enough for whoever waits."""
 BLOCK_S = 2.0
+_ANSWER_S = 1.0
+"""How much longer than the broker may be silent we wait for what it answers in the end."""
 _NOT_NOW = ("NOREPLICAS", "MASTERDOWN", "UNBLOCKED")
 """How a server begins that lost its replicas, its primary, or its place as one: another may be better off."""
-_AFTER_CLIENT_S = 1.0
-"""How much longer than a cluster's client we wait, so that it is the one that notices."""
 
 
 class Link:
@@ -33,15 +36,20 @@ class Link:
         self.config = config
         self.policy = policy
         self.topology = Topology(config.prefix)
+        self._where = config.where()
         self.silent_s = config.socket_timeout_s or 5.0
         """A broker that does not answer for so long is away."""
         self.block_s = min(BLOCK_S, self.silent_s / 2)
         """How long a command may block that waits for entries."""
-        # Every wait is bounded here, so that no timeout of the client's own is needed on top; but on a
-        # cluster it is the client's that make it look for who took the place of a silent node.
+        # On lines every wait is bounded already; on a cluster it is the client's timeouts that make it look
+        # for who took the place of a silent node.
         is_cluster = config.mode == "cluster"
         self.client = build_redis(replace(config, socket_timeout_s=self.silent_s if is_cluster else None))
-        self._patience_s = self.silent_s + (_AFTER_CLIENT_S if is_cluster else 0)
+        self.commands = (
+            ClusterCommands(self.client, self.silent_s)
+            if isinstance(self.client, RedisCluster)
+            else RedisLines(self.client, self.silent_s, config.connections_max)
+        )
         self.reach = "slot" if config.mode == "cluster" else "all"
         """What one script may touch: everything on one server, one slot on a cluster."""
 
@@ -57,34 +65,28 @@ class Link:
 
     def keys_of(self, execution_id: ExecutionId) -> list[str]:
         """Return the keys of one execution in the order all scripts expect: record, log, watchers, mail."""
-        topology = self.topology
-        makers = (topology.record, topology.log, topology.watchers, topology.mail)
-        return [make(execution_id) for make in makers]
+        return self.topology.of_execution(execution_id)
 
     async def run(self, script: Script, keys: Sequence[str], arguments: Sequence[Argument]) -> Any:
         """Run one script. Raises redis-py's `TimeoutError` when the broker falls silent."""
-        return await self.bounded(script.run(self.client, keys, arguments))
+        try:
+            return await script.run(self.commands, keys, arguments)
+        except redis_errors.ResponseError as refused:
+            raise _as_away(refused) from refused
 
     async def call(self, *command: Argument) -> Any:
         """Run one command; as `run`."""
-        return await self.bounded(self.client.execute_command(*command))
-
-    async def block(self, *command: Argument, seconds: float) -> Any:
-        """Run one command that blocks for at most `seconds`; as `run`."""
-        return await self.bounded(self.client.execute_command(*command), seconds)
-
-    async def bounded(self, answer: Awaitable[T], blocks_s: float = 0.0) -> T:
-        """Return what Redis answers, which may take `blocks_s` longer than usual; as `run`."""
-        patience_s = self._patience_s + blocks_s
         try:
-            async with asyncio.timeout(patience_s):
-                return await answer
-        except TimeoutError:
-            raise redis_errors.TimeoutError(f"no answer within {patience_s} s") from None
+            return await self.commands.execute_command(*command)
         except redis_errors.ResponseError as refused:
-            if str(refused).startswith(_NOT_NOW):
-                raise redis_errors.ConnectionError(str(refused)) from refused
-            raise
+            raise _as_away(refused) from refused
+
+    async def alone(self, *command: Argument, blocks_s: float = 0.0) -> Any:
+        """Run one command that blocks for at most `blocks_s`, or whose answer may be large; as `run`."""
+        try:
+            return await self.commands.alone(*command, blocks_s=blocks_s)
+        except redis_errors.ResponseError as refused:
+            raise _as_away(refused) from refused
 
     async def add(self, stream: str, fields: Mapping[str, Argument], entries_max: int = 0) -> Any:
         """Put an entry on a stream, which keeps about `entries_max` of the newest (0: all). Return its id."""
@@ -94,16 +96,21 @@ class Link:
 
     async def answer(self, operation: Awaitable[T]) -> T:
         """Return what `operation` does. Raises `Unavailable` after a few seconds."""
-        async with reaching(self.config, self._patience_s):
+        async with reaching(self.config, self.silent_s + _ANSWER_S):
             return await operation
 
     async def publish(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Repeat `operation` while the broker is away or fails over. Raises `Unavailable` at last."""
         return await self._repeat(operation, PUBLISH_S)
 
+    async def aclose(self) -> None:
+        """Let go of all connections."""
+        await self.commands.aclose()
+        await self.client.aclose()
+
     def backoff(self) -> Backoff:
         """Return fresh pauses for one thing that is tried again and again."""
-        return Backoff(self.config.where())
+        return Backoff(self._where)
 
     async def persist(self, operation: Callable[[], Awaitable[T]]) -> T:
         """Repeat `operation` while the broker is away, until a lease taken now has run out.
@@ -122,8 +129,13 @@ class Link:
                     return await operation()
             except AWAY as error:
                 if clock() >= give_up_at:
-                    raise Unavailable(f"Redis at {self.config.where()} is away for too long") from error
+                    raise Unavailable(f"Redis at {self._where} is away for too long") from error
                 await backoff.pause(error)
+
+
+def _as_away(refused: redis_errors.ResponseError) -> redis_errors.RedisError:
+    """Return what a refusal means: that another server may be better off, or what it says."""
+    return redis_errors.ConnectionError(str(refused)) if str(refused).startswith(_NOT_NOW) else refused
 
 
 def is_missing_group(error: BaseException) -> bool:

@@ -53,9 +53,7 @@ class RedisPublisher:
     ) -> Any:
         link, topology = self._link, self._link.topology
         assert command.id is not None, "an execution needs its id"
-        keys = [
-            make(command.id) for make in (topology.record, topology.log, topology.watchers, topology.mail)
-        ]
+        keys = link.keys_of(command.id)
         if link.reach == "all":
             keys += [topology.requests, topology.lanes]
         arguments = [

@@ -140,10 +140,10 @@ class RequestsReader:
         return answer
 
     async def _read(self, after: str, block_s: float) -> list[tuple[str, Fields]]:
-        answer = await self._link.block(
+        answer = await self._link.alone(
             *("XREADGROUP", "GROUP", HANDLERS_GROUP, self._consumer, "COUNT", max(1, self._intake.free)),
             *("BLOCK", max(1, round(block_s * 1000)), "STREAMS", self._stream, after),
-            seconds=block_s,
+            blocks_s=block_s,
         )
         return [(entry.decode(), fields) for _, entries in answer or () for entry, fields in entries]
 

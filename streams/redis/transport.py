@@ -40,4 +40,4 @@ class RedisTransport(RedisPublisher, RedisConsumer, RedisDeadLetters):
     async def close(self) -> None:
         self.drain()
         await self._inbox.close()
-        await self._link.client.aclose()
+        await self._link.aclose()

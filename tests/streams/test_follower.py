@@ -37,6 +37,9 @@ class SlowBroker:
     async def run(self, *_: object) -> Any:
         return await self._answer()
 
+    async def alone(self, *_: object, **__: object) -> Any:
+        return await self._answer()
+
     async def call(self, *_: object) -> Any:
         return await self._answer()
 
@@ -176,12 +179,15 @@ class AwayOnce(SlowBroker):
         self.comes_back = asyncio.Event()
         self._failed = False
 
-    async def block(self, *_: object, seconds: float) -> None:
+    async def alone(self, *_: object, blocks_s: float = 0.0) -> Any:
+        if not blocks_s:
+            return await self._answer()  # it reads a log
         if not self._failed:
             self._failed = True
             raise redis_errors.ConnectionError("away")
         await self.comes_back.wait()
-        await asyncio.sleep(seconds / 100)
+        await asyncio.sleep(blocks_s / 100)
+        return None
 
 
 async def _all_of(batches: AsyncIterator[list[LoggedEvent]]) -> list[LoggedEvent]:

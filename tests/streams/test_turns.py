@@ -371,7 +371,7 @@ async def test_a_session_that_nobody_shares_costs_no_round_trip(
     """The turn is taken by the script that takes the lease, and given back by the one that finishes."""
     edge, handler = await redis_world.transport(), await redis_world.transport()
     calls = 0
-    really: Callable[..., Awaitable[Any]] = handler._link.client.execute_command
+    really: Callable[..., Awaitable[Any]] = handler._link.commands.execute_command
 
     async def count(*arguments: Any, **options: Any) -> Any:
         nonlocal calls
@@ -381,7 +381,7 @@ async def test_a_session_that_nobody_shares_costs_no_round_trip(
     counts = []
     async with taking(handler) as deliveries:
         await run_to_the_end(handler, await _after(submit(edge, command("warm")), deliveries))
-        monkeypatch.setattr(handler._link.client, "execute_command", count)
+        monkeypatch.setattr(handler._link.commands, "execute_command", count)
         for asked in (command("alone"), member("fresh", "fresh"), member("shared")):
             delivery = await _after(submit(edge, asked), deliveries)
             calls = 0
