@@ -4,6 +4,7 @@ Labels are routes, never paths: ids in labels would grow without bound.
 """
 
 import time
+from functools import cache
 
 from prometheus_client import (
     CONTENT_TYPE_LATEST,
@@ -68,6 +69,9 @@ class CountRequests:
     def __init__(self, app: ASGIApp, metrics: Metrics) -> None:
         self._app = app
         self._metrics = metrics
+        # Looking a counter up by its labels takes longer than counting; there are few of them.
+        self._requests = cache(lambda *labels: metrics.requests.labels(*map(str, labels)))
+        self._seconds = cache(metrics.seconds.labels)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count it when it has been answered."""
@@ -91,5 +95,5 @@ class CountRequests:
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")
         method = scope["method"] if route != "unknown" else "unknown"
-        self._metrics.requests.labels(method, route, str(status)).inc()
-        self._metrics.seconds.labels(route).observe(seconds)
+        self._requests(method, route, status).inc()
+        self._seconds(route).observe(seconds)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from starlette.types import Receive
 
 from edge.transcript import Transcript
+from infra.tasks import end_tasks
 from schemas.ids import ExecutionId
 from streams.protocol import LoggedEvent, Publisher
 
@@ -18,23 +19,25 @@ async def first_ending(
 ) -> Ending:
     """Run `work` until it is done, `timeout_s` passed, the client left or `closing` is set.
 
-    What did not end first is cancelled and waited for. Raises what `work` raises.
+    What did not end first is cancelled, and `work` waited for. Raises what `work` raises.
     """
     working = asyncio.create_task(work)
     others: dict[asyncio.Task[Any], Ending] = {asyncio.create_task(_gone(receive)): "client_left"}
     if closing is not None:
         others[asyncio.create_task(closing.wait())] = "closing"
-    tasks = (working, *others)
     try:
-        done, _ = await asyncio.wait(tasks, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait(
+            (working, *others), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
+        )
         if working in done:
             working.result()
             return "done"
         return next((ending for task, ending in others.items() if task in done), "timed_out")
     finally:
-        for task in tasks:
+        for task in others:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if not working.done():
+            await end_tasks(working)
 
 
 async def _gone(receive: Receive) -> None:

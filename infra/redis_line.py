@@ -13,7 +13,7 @@ import hiredis
 from redis._parsers.base import BaseParser
 from redis.asyncio.connection import AbstractConnection
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import InvalidResponse, ReadOnlyError
+from redis.exceptions import InvalidResponse, MasterDownError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _NOTHING = object()
@@ -83,9 +83,8 @@ class Line(asyncio.Protocol):
                 waiting.set_exception(answer)
             else:
                 waiting.set_result(answer)
-        if failed and isinstance(answer, ReadOnlyError):
-            # A primary that was demoted. Another connection finds who took its place.
-            self._end(RedisConnectionError("the primary is a replica now"))
+        if failed and _has_lost_its_place(answer):
+            self._end(RedisConnectionError(f"the primary may be another one now: {answer}"))
 
     def _look(self) -> None:
         """See whether the server is silent for too long. One timer at a time looks for all that wait."""
@@ -110,3 +109,11 @@ class Line(asyncio.Protocol):
         for waiting, _ in asked:
             if not waiting.done():
                 waiting.set_exception(error)
+
+
+def _has_lost_its_place(refused: Exception) -> bool:
+    """Whether a server refused as one does that was replaced; a new connection finds who took over."""
+    said = str(refused)
+    return isinstance(refused, ReadOnlyError | MasterDownError) or said.startswith(
+        ("NOREPLICAS", "UNBLOCKED")
+    )

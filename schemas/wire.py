@@ -19,6 +19,8 @@ _run_code: msgspec.json.Decoder[RunCode] = msgspec.json.Decoder(RunCode)
 _control: msgspec.json.Decoder[ControlCommand] = msgspec.json.Decoder(ControlCommand)
 _event: msgspec.json.Decoder[AnyEvent] = msgspec.json.Decoder(AnyEvent)
 _result: msgspec.json.Decoder[Result] = msgspec.json.Decoder(Result)
+_decoders: dict[type, msgspec.json.Decoder[Any]] = {}
+"""Those of other Structs: to make one takes longer than to read most bodies."""
 _TOO_DEEP = "The body is nested too deeply."
 NESTING_MAX = 100
 """Levels of objects and arrays, which only free-form values such as a tool's result can reach."""
@@ -56,7 +58,10 @@ def decode_result(data: bytes) -> Result:
 
 def decode_as(data: bytes, wanted: type[T]) -> T:
     """Read `data` as any Struct. Raises `WireFault`."""
-    return _decode(msgspec.json.Decoder(wanted), data)
+    decoder: msgspec.json.Decoder[T] | None = _decoders.get(wanted)
+    if decoder is None:
+        decoder = _decoders[wanted] = msgspec.json.Decoder(wanted)
+    return _decode(decoder, data)
 
 
 def find_id(data: bytes) -> str | None:

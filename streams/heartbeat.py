@@ -49,7 +49,7 @@ async def _beat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy, stop: 
     """Renew again and again, for the first time at once; `stop` when that cannot be."""
     now = asyncio.get_running_loop().time
     held_until = now() + policy.lease_s - policy.heartbeat_s
-    while now() < held_until:
+    while True:
         asked_at = now()
         try:
             await consumer.renew(lease)
@@ -57,6 +57,8 @@ async def _beat(consumer: Consumer, lease: Lease, policy: DeliveryPolicy, stop: 
         except Unavailable:
             pass
         except LeaseLost:
+            break
+        if now() >= held_until:
             break
         await asyncio.sleep(policy.heartbeat_s)
     stop()
