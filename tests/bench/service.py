@@ -48,6 +48,11 @@ class Service:
         """Run `code` synchronously over the kept connection."""
         return self._post("/exec", {"lang": lang, "code": code})
 
+    def look(self) -> None:
+        """Ask for something that the edge knows by itself, over the kept connection."""
+        self._connection.request("GET", "/health", headers={"X-API-Key": KEY})
+        self._connection.getresponse().read()
+
     def run_in_session(self, session_id: str, code: str) -> dict[str, object]:
         """Run Python with the variables of a session, and wait for its end."""
         return self._post("/executions", {"language": "py", "code": code, "session_id": session_id})

@@ -8,6 +8,7 @@ from pathlib import Path
 import baselines
 import crowd
 import flood
+import hops
 import on_nats
 import session_state
 import waiting
@@ -29,6 +30,7 @@ def measure(folder: Path) -> Iterator[Row]:
         print(f"bare redis-py, two streams there and back: p50 {trip.p50:.2f} ms, p99 {trip.p99:.2f} ms")
         with serve(url, folder / "fake", sandbox="fake") as service:
             yield from _streams_share(service, trip)
+            hops.show(service, url)
             yield from crowd.measure(service, url)
         yield from on_nats.measure(folder, url)
         with serve(url, folder / "local", MILLRACE_OUTPUT_BYTES_MAX=str(2 * flood.SIZE)) as service:
