@@ -10,7 +10,7 @@ import pytest
 from tests.simulation.coverage import CHANCES, EDGE_STEPS, HANDLER_STEPS, Coverage
 from tests.simulation.world import simulate
 
-SEEDS = int(os.environ.get("SEEDS", "2000"))
+SEEDS = int(os.environ.get("SEEDS", "400"))
 BLOCK = 100
 DEATHS = 5
 SEEDS_FOR_ONE_STEP = 400
