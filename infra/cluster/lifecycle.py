@@ -77,13 +77,14 @@ def down() -> None:
 def _take_down(place: Home) -> None:
     if place.folder.exists():
         _stop(place, Programs(place))
-        shutil.rmtree(place.folder)
+    shutil.rmtree(place.folder, ignore_errors=True)
     give_up_at = time.monotonic() + _GONE_WITHIN_S  # what was killed takes a moment to be gone
     while left := leftovers(place):
         if time.monotonic() > give_up_at:
             raise Misconfigured(f"the cluster left behind: {'; '.join(left)}")
         if os.geteuid() == 0:
             clean_machine(place)
+        shutil.rmtree(place.folder, ignore_errors=True)
         time.sleep(0.1)
 
 

@@ -15,6 +15,8 @@ from sandboxes.protocol import SandboxUnavailable
 
 _STUCK_S = 4.0
 """An image that cannot be had, or a container that cannot be made, is given so long to mend."""
+_NO_POD_S = 15.0
+"""The cluster makes the pod of a Job at once, unless something forbids it, which only events tell of."""
 _RETRY_S = 5.0
 
 
@@ -57,19 +59,18 @@ class Jobs:
 
     async def _ready(self, name: str) -> PodState:
         """Wait for the pod to be ready; a watch tells, and a look now and then finds what it misses."""
-        give_up_at = time.monotonic() + self._config.job_start_timeout_s
+        began = time.monotonic()
         stuck_since = 0.0
         seen = _Seen()
         selector = f"batch.kubernetes.io/job-name={name}"
-        while time.monotonic() < give_up_at:
+        while (waited_s := time.monotonic() - began) < self._config.job_start_timeout_s:
             if seen.pod and seen.pod.is_ready and seen.pod.address:
                 return seen.pod
             trouble = seen.pod.trouble if seen.pod else ""
-            if trouble and (seen.pod is None or seen.pod.is_over):
-                raise SandboxUnavailable(trouble, retry_after_s=_RETRY_S)
             stuck_since = (stuck_since or time.monotonic()) if _is_stuck(trouble) else 0.0
-            if stuck_since and time.monotonic() - stuck_since > _STUCK_S:
-                raise SandboxUnavailable(trouble, retry_after_s=_RETRY_S)
+            stuck_s = time.monotonic() - stuck_since if stuck_since else 0.0
+            if why := _hopeless(seen.pod, waited_s, stuck_s):
+                raise SandboxUnavailable(why, retry_after_s=_RETRY_S)
             await self._look(selector, seen)
         why = seen.pod.trouble if seen.pod and seen.pod.trouble else "its pod did not get ready in time"
         raise SandboxUnavailable(why, retry_after_s=_RETRY_S)
@@ -105,6 +106,13 @@ class _Seen:
 
     pod: PodState | None = None
     version: str = ""
+
+
+def _hopeless(pod: PodState | None, waited_s: float, stuck_s: float) -> str:
+    """Return why it is of no use to wait for this pod any longer; empty if it is of some."""
+    if pod is None:
+        return "the cluster made no pod for its Job, as for want of quota" if waited_s > _NO_POD_S else ""
+    return pod.trouble if pod.trouble and (pod.is_over or stuck_s > _STUCK_S) else ""
 
 
 def _is_stuck(trouble: str) -> bool:

@@ -101,12 +101,13 @@ def _ended(status: dict[str, Any]) -> str:
 
 
 def _first_death(status: dict[str, Any]) -> str:
-    for container in containers(status):
-        terminated = container.get("state", {}).get("terminated")
-        if terminated and (terminated.get("exitCode") != 0 or container["name"] != "agent"):
-            why = terminated.get("reason") or "Terminated"
-            return f"{container['name']} ended: {why}, exit code {terminated.get('exitCode')}"
-    return ""
+    """Return which container ended, the failed one rather than those that ended because of it."""
+    ends = [(each["name"], each.get("state", {}).get("terminated")) for each in containers(status)]
+    deaths = [(name, end) for name, end in ends if end and (end.get("exitCode") != 0 or name != "agent")]
+    if not deaths:
+        return ""
+    name, end = min(deaths, key=lambda death: death[1].get("exitCode") == 0)
+    return f"{name} ended: {end.get('reason') or 'Terminated'}, exit code {end.get('exitCode')}"
 
 
 def _stuck(status: dict[str, Any]) -> str:

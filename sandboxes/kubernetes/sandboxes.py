@@ -144,9 +144,20 @@ class KubernetesSandboxes:
         except (SidecarRefused, SidecarLost) as error:
             await dispose()
             raise SandboxUnavailable(f"The pod {name} got ready and is lost: {error}") from error
+        except SandboxUnavailable as away:
+            await asyncio.shield(dispose())
+            raise SandboxUnavailable(self._why(away, spec), retry_after_s=away.retry_after_s) from away
         except BaseException:
             await asyncio.shield(dispose())
             raise
+
+    def _why(self, away: SandboxUnavailable, spec: SandboxSpec) -> str:
+        """Return why no pod could be had, and what the pool says of its own attempts, which is told more."""
+        levels = self._status.levels if self._status else {}
+        level = levels.get(_POOLS.get(spec.language, spec.language))
+        if level is None or not level.trouble or level.trouble in away.message:
+            return away.message
+        return f"{away.message}; the pool has none either: {level.trouble}"
 
     async def _enter(
         self, name: str, record: PodRecord, spec: SandboxSpec, dispose: Dispose

@@ -37,6 +37,8 @@ class FakeCluster:
         self._version = 100
         self._oldest = 0
         """Watches from an older version than this are refused."""
+        self.makes_pods_of_jobs = True
+        """Off: as where a quota is used up; the Job itself is accepted."""
         self._history: list[tuple[int, str, str, Object]] = []
         self._changed = asyncio.Condition()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -149,7 +151,7 @@ class FakeCluster:
         if kind == "pods":
             self.created.append(name)
             self._start(name)
-        if kind == "jobs":
+        if kind == "jobs" and self.makes_pods_of_jobs:
             pod = copy.deepcopy(thing["spec"]["template"])
             labels = {**pod["metadata"]["labels"], "batch.kubernetes.io/job-name": name}
             await self._create("pods", {**pod, "metadata": {"name": f"{name}-pod", "labels": labels}})

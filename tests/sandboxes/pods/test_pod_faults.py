@@ -205,6 +205,26 @@ async def test_a_job_over_quota_says_so(bench: Bench) -> None:
         await bench.sandboxes.acquire(SandboxSpec("test", "rs", LIMITS))
 
 
+async def test_a_job_that_gets_no_pod_says_so_with_what_the_pool_knows(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A quota on pods lets the Job pass; only who creates pods himself is told why there are none."""
+
+    def over_quota(request: Any) -> Any:
+        is_pod = request.method == "POST" and request.path.endswith("/pods")
+        return refuse(403, "exceeded quota: pods") if is_pod else None
+
+    monkeypatch.setattr("sandboxes.kubernetes.jobs._NO_POD_S", 0.3)
+    monkeypatch.setattr("sandboxes.kubernetes.sandboxes.HOLD_EVERY_S", 0.1)
+    bench.cluster.fault, bench.cluster.makes_pods_of_jobs = over_quota, False
+    last = await bench.sandboxes.acquire(SPEC)
+    await last.close()
+    await eventually(lambda: any("exceeded quota" in note for note in bench.sandboxes.info().notes), "a note")
+    with pytest.raises(SandboxUnavailable, match=r"made no pod .* the pool has none either: exceeded quota"):
+        await bench.sandboxes.acquire(SPEC)
+    await eventually(lambda: not any(kind == "jobs" for kind, _ in bench.cluster.objects), "the Job to go")
+
+
 async def test_troubles_of_the_pool_are_told_with_the_handler(bench: Bench) -> None:
     bench.cluster.kubelet = lambda _pod: waiting("ImagePullBackOff", "no such image")
     (first,) = bench.cluster.pods()
