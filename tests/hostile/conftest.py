@@ -4,13 +4,14 @@ import os
 from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
+import pytest_asyncio
 
 from infra.cache_folder import cache_folder
 from sandboxes.protocol import LanguageMissing
 from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_toolchains
 from tests.brokers import absent
-from tests.sandboxes.bodies import Body, Result, standing
+from tests.sandboxes.bodies import Body, Result, Stand, standing
 from tests.sandboxes.weak_exceptions import excuse
 
 Attack = Callable[..., Awaitable[Result]]
@@ -32,14 +33,27 @@ def find_in(found: dict[int, dict[str, Toolchain]]) -> Callable[[int], dict[str,
     return find
 
 
-@pytest.fixture(params=["tier-A", "warm", "tier-B", "warm-B", "tier-D"])
-async def body(request: pytest.FixtureRequest, found: dict[int, dict[str, Toolchain]]) -> AsyncIterator[Body]:
-    sandboxes = await standing(request.param, find_in(found))
-    yield Body(request.param, sandboxes)
-    await sandboxes.close()
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def stand(found: dict[int, dict[str, Toolchain]]) -> AsyncIterator[Stand]:
+    """Give bodies by name, each the same one for all attacks: what one breaks, the next ones find broken."""
+    made: dict[str, Body] = {}
+
+    async def get(name: str) -> Body:
+        if name not in made:
+            made[name] = Body(name, await standing(name, find_in(found)))
+        return made[name]
+
+    yield get
+    for body in made.values():
+        await body.sandboxes.close()
 
 
-@pytest.fixture
+@pytest_asyncio.fixture(loop_scope="session", params=["tier-A", "warm", "tier-B", "warm-B", "tier-D"])
+async def body(request: pytest.FixtureRequest, stand: Stand) -> Body:
+    return await stand(request.param)
+
+
+@pytest_asyncio.fixture(loop_scope="session")
 async def attack(body: Body) -> AsyncIterator[Attack]:
     """Run hostile code with the tests' limits and three seconds; afterwards a normal run must be well."""
 

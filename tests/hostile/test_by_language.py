@@ -8,6 +8,8 @@ from tests.hostile.conftest import Attack
 from tests.hostile.programs import BYE_AND_A_GRANDCHILD, COMPILE_BOMBS, SHOW_A_FILE
 from tests.sandboxes.bodies import MIB
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 ROOM = {"memory_bytes_max": 512 * MIB, "pids_max": 256, "timeout_s": 20.0}
 """Enough for every compiler and runtime, on a busy machine."""
 CANARY = "canary-51c09e"

@@ -11,6 +11,8 @@ from sandboxes.protocol import Program
 from tests.hostile.conftest import Attack
 from tests.sandboxes.bodies import Body
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 SYSCALLS = """
 import ctypes, os
 libc = ctypes.CDLL(None, use_errno=True)

@@ -5,6 +5,8 @@ import pytest
 from tests.hostile.conftest import Attack
 from tests.sandboxes.bodies import MIB, Body
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 
 @pytest.mark.parametrize(
     "code",

@@ -8,6 +8,8 @@ from sandboxes.missing_module import advised
 from sandboxes.protocol import Exit, Frame, OutputFrame, Program
 from tests.sandboxes.bodies import Body
 
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
 NOBODY_CAN = b"no_such_module is not installed on this server, and programs cannot install packages.\n"
 
 
