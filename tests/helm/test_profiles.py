@@ -66,6 +66,14 @@ def test_files_that_settings_name_come_from_secrets(helm: str) -> None:
         assert (mount["mountPath"], mount["readOnly"]) == ("/etc/millrace/redis", True)
 
 
+def test_an_upgrade_keeps_the_old_until_the_new_have_begun(helm: str) -> None:
+    """By its probe the edge tells when; the others tell nobody, and are given time."""
+    for name, deployment in of_kind(rendered(helm, TRY), "Deployment").items():
+        (container,) = deployment["spec"]["template"]["spec"]["containers"]
+        assert ("readinessProbe" in container) == (name == "rel-edge")
+        assert (deployment["spec"].get("minReadySeconds", 0) > 0) == (name != "rel-edge")
+
+
 def test_the_chart_tests_the_edge_or_what_stands_before_it(helm: str) -> None:
     def asked(*more: str) -> str:
         (pod,) = of_kind(rendered(helm, TRY, *more), "Pod").values()

@@ -86,6 +86,10 @@ spec:
   {{- if not .scaled }}
   replicas: {{ .values.replicas }}
   {{- end }}
+  {{- if not .probes }}
+  # Nothing asks these whether they are ready: at an upgrade the old ones stay until the new have had time to begin.
+  minReadySeconds: 20
+  {{- end }}
   selector:
     matchLabels:
       {{- include "millrace.selector" . | nindent 6 }}
