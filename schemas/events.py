@@ -66,7 +66,12 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, tag_field="type"):
 
 
 class Queued(Event, frozen=True, kw_only=True, tag="queued"):
-    """The request was accepted and waits for a handler."""
+    """The request was accepted and waits for a handler.
+
+    `position` is its place in the lane of its tenant and priority at that moment, from 1. It is absent where
+    it is not known: for what was published straight onto the stream, on NATS, and on a Redis cluster, where
+    lanes are kept on another server than the record, and asking there would cost every request a hop.
+    """
 
     position: int | UnsetType = UNSET
 
