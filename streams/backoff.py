@@ -2,8 +2,35 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 from streams.delivery import log
+
+T = TypeVar("T")
+
+
+async def repeated(
+    operation: Callable[[], Awaitable[T]],
+    within_s: float,
+    passing: tuple[type[Exception], ...],
+    pause: Callable[[Exception], Awaitable[None]],
+) -> T:
+    """Return what `operation` does, tried again and again while what it raises is `passing`.
+
+    Between two tries `pause` is awaited with that; what it raises is not passing after all. What was raised
+    last, a TimeoutError included, is raised when `within_s` is over.
+    """
+    clock = asyncio.get_running_loop().time
+    give_up_at = clock() + within_s
+    while True:
+        try:
+            async with asyncio.timeout_at(give_up_at):
+                return await operation()
+        except passing as error:
+            if clock() >= give_up_at:
+                raise
+            await pause(error)
 
 
 class Backoff:

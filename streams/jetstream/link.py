@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from infra.errors import Unavailable
 from infra.nats import NatsConfig
+from streams.backoff import repeated
 from streams.delivery import log
 from streams.jetstream.connection import AWAY, Connection
 from streams.jetstream.wire import (
@@ -140,28 +141,26 @@ class Link(Connection):
         return await self._try(operation, self.policy.lease_s)
 
     async def _try(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
-        clock = asyncio.get_running_loop().time
-        give_up_at = clock() + within_s
         backoff = self.backoff()
-        while True:
-            try:
-                async with asyncio.timeout_at(give_up_at):
-                    return await operation()
-            except Conflict:
+
+        async def pause(error: Exception) -> None:
+            if isinstance(error, Conflict):
                 await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
-                error: Exception = Unavailable(f"NATS at {self.config.where()} refuses every write")
-            except AWAY as away:
-                error = away
-                await self.mend(away)
-                if clock() < give_up_at:
-                    await backoff.pause(away)
-            except Refused as refused:
-                error = refused
-                if refused.code != STREAM_UNKNOWN:
-                    raise Unavailable(f"NATS at {self.config.where()}: {refused}") from refused
-                await self.mend(refused)
-            if clock() >= give_up_at:
-                raise self.away(error) from error
+                return
+            if isinstance(error, Refused) and error.code != STREAM_UNKNOWN:
+                raise error
+            await self.mend(error)
+            if not isinstance(error, Refused):
+                await backoff.pause(error)
+
+        try:
+            return await repeated(operation, within_s, (Conflict, Refused, *AWAY), pause)
+        except Conflict as conflict:
+            raise Unavailable(f"NATS at {self.config.where()} refuses every write") from conflict
+        except Refused as refused:
+            raise Unavailable(f"NATS at {self.config.where()}: {refused}") from refused
+        except AWAY as error:
+            raise self.away(error) from error
 
     async def mend(self, error: Exception) -> None:
         """Make streams that are missing: then nobody answers for them."""

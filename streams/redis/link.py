@@ -13,7 +13,7 @@ from infra.redis import AWAY, RedisConfig, build_redis, reaching
 from infra.redis_cluster import ClusterCommands
 from infra.redis_lines import RedisLines
 from schemas.ids import ExecutionId
-from streams.backoff import Backoff
+from streams.backoff import Backoff, repeated
 from streams.protocol import DeliveryPolicy
 from streams.redis.scripts import Argument, Script
 from streams.topology import DATA, Topology
@@ -120,17 +120,10 @@ class Link:
         return await self._repeat(operation, self.policy.lease_s)
 
     async def _repeat(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
-        clock = asyncio.get_running_loop().time
-        give_up_at = clock() + within_s
-        backoff = self.backoff()
-        while True:
-            try:
-                async with asyncio.timeout_at(give_up_at):
-                    return await operation()
-            except AWAY as error:
-                if clock() >= give_up_at:
-                    raise Unavailable(f"Redis at {self._where} is away for too long") from error
-                await backoff.pause(error)
+        try:
+            return await repeated(operation, within_s, AWAY, self.backoff().pause)
+        except AWAY as error:
+            raise Unavailable(f"Redis at {self._where} is away for too long") from error
 
 
 def _as_away(refused: redis_errors.ResponseError) -> redis_errors.RedisError:

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.nats_servers import NatsProcess
 from tests.process.pair import Pair, StartPair, pairs
 from tests.process.processes import wait_until
 
@@ -22,10 +23,20 @@ print(runs, sum(many), await square(n=10))
 """
 
 
-@pytest.fixture
-def start_pair(start_broker: Callable[[], Any], tmp_path: Path, bubblewrap: None) -> Iterator[StartPair]:
-    """Start pairs on one broker; none is left at the end."""
-    with pairs(tmp_path, REDIS_URL=start_broker().url, MILLRACE_LEASE_SECONDS="3") as start:
+@pytest.fixture(params=["redis", "nats"])
+def start_pair(
+    request: pytest.FixtureRequest,
+    start_broker: Callable[[], Any],
+    own_nats: NatsProcess,
+    tmp_path: Path,
+    bubblewrap: None,
+) -> Iterator[StartPair]:
+    """Start pairs on one broker, whatever carries their messages; none is left at the end."""
+    settings = {"REDIS_URL": start_broker().url, "MILLRACE_LEASE_SECONDS": "3"}
+    if request.param == "nats":
+        own_nats.start()
+        settings |= {"MILLRACE_TRANSPORT": "nats", "NATS_URL": own_nats.url}
+    with pairs(tmp_path, **settings) as start:
         yield start
 
 
