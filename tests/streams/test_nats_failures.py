@@ -9,11 +9,10 @@ from typing import Any
 import pytest
 import trustme
 
-from infra.errors import LeaseLost, RequestRefused, Unavailable
-from infra.nats import NatsConfig, NatsTls
+from infra.errors import RequestRefused, Unavailable
+from infra.nats import NatsTls
 from schemas.ids import ExecutionId
-from streams.jetstream import JetStreamTransport, link
-from streams.jetstream.wire import Silent
+from streams.jetstream import JetStreamTransport
 from streams.protocol import Delivery, Ended
 from tests.nats_servers import NatsProcess
 from tests.streams.conftest import PATIENT, SHORT, NatsWorld
@@ -34,125 +33,6 @@ from tests.streams.helpers import (
 )
 
 JOB = ExecutionId("job-1")
-
-
-async def test_a_server_that_is_away_is_said_quickly_and_without_secrets(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """A front door answers 503 within seconds; the message says where it looked."""
-    monkeypatch.setattr(link, "PUBLISH_S", 1.0)
-    monkeypatch.setattr(link, "SILENT_S", 1.0)
-    config = NatsConfig(servers=("nats://user:hunter2@127.0.0.1:1",), connect_timeout_s=0.2)
-    transport = JetStreamTransport(config, PATIENT, name="test")
-    await transport.start()
-    async with asyncio.timeout(60):
-        calls = (submit(transport, command()), transport.depth(), transport.ping(), transport.read(JOB))
-        answers = await asyncio.gather(*calls, return_exceptions=True)
-    for answer in answers:
-        assert isinstance(answer, Unavailable)
-        assert "127.0.0.1:1" in answer.message
-        assert "hunter2" not in str(answer)
-    assert "hunter2" not in repr(config)
-    await transport.close()
-
-
-async def test_work_goes_on_when_the_server_comes_back(own_nats: NatsProcess) -> None:
-    """Killed in the middle: the reader resumes, the writer repeats, the consumer takes new work."""
-    own_nats.start()
-    world = NatsWorld(own_nats.config)
-    edge, handler = await world.transport(), await world.transport()
-    written, killed = asyncio.Event(), asyncio.Event()
-
-    async def run(delivery: Delivery) -> None:
-        lease = await lease_of(handler, delivery)
-        await handler.append(lease, [started(lease)])
-        written.set()
-        await killed.wait()
-        for number in range(50):
-            await handler.append(lease, [output(lease, str(number))])
-        await handler.finish(lease, [], finished(lease.execution_id))
-
-    async with consuming(handler, run):
-        reading = asyncio.create_task(whole_log(edge, "job-1"))
-        await submit(edge, command("job-1"))
-        await written.wait()
-        own_nats.kill()
-        killed.set()
-        with pytest.raises(Unavailable):
-            await edge.ping()
-        await asyncio.to_thread(own_nats.start)
-        async with asyncio.timeout(60):
-            assert [event.seq for event in await reading] == list(range(1, 54))
-            await submit(edge, command("job-2"))
-            assert types(await whole_log(edge, "job-2"))[-1] == "finished"
-    await world.close()
-
-
-async def test_a_process_may_start_before_its_server(own_nats: NatsProcess) -> None:
-    """It keeps trying, makes its streams once the server is there, and works."""
-    world = NatsWorld(own_nats.config)
-    edge, handler = [JetStreamTransport(own_nats.config, PATIENT, name="test") for _ in range(2)]
-    async with consuming(handler, lambda delivery: run_to_the_end(handler, delivery)):
-        reading = asyncio.create_task(whole_log(edge, JOB))
-        with pytest.raises(Unavailable):
-            await edge.ping()
-        await asyncio.to_thread(own_nats.start)
-        async with asyncio.timeout(60):
-            await submit(edge, command())
-            assert types(await reading) == ["queued", "started", "finished"]
-    for transport in (edge, handler):
-        await transport.close()
-    await world.close()
-
-
-async def test_a_writer_gives_up_when_its_lease_must_have_run_out(own_nats: NatsProcess) -> None:
-    """Then another handler may own the execution, and nothing more may be written."""
-    own_nats.start()
-    world = NatsWorld(own_nats.config)
-    edge, handler = await world.transport(SHORT), await world.transport(SHORT)
-    await submit(edge, command())
-    lease = await lease_of(handler, await take(handler))
-    own_nats.kill()
-    with pytest.raises(LeaseLost, match="ran out"):
-        async with asyncio.timeout(20):
-            await handler.append(lease, [started(lease)])
-    await world.close()
-
-
-async def test_a_write_whose_answer_was_lost_is_not_written_twice(
-    nats_world: NatsWorld, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The repeat finds its own event at the end of the log."""
-    edge: Any = await nats_world.transport()
-    handler: Any = await nats_world.transport()
-    for transport in (edge, handler):
-        _lose_every_first_answer(transport, monkeypatch)
-    assert (await submit(edge, command())).result == "accepted"
-    lease = await lease_of(handler, await take(handler))
-    assert lease.attempt == 1
-    await handler.append(lease, [started(lease), output(lease, "x", 1)])
-    await handler.renew(lease)
-    await handler.append(lease, [output(lease, "x")])
-    await handler.finish(lease, [output(lease, "y")], finished(JOB))
-    events = await edge.read(JOB)
-    assert types(events) == ["queued", "started", "output", "output", "output", "finished"]
-    assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
-    assert len(await nats_world.results()) == 1
-
-
-def _lose_every_first_answer(transport: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    its_link = transport._link
-    really, lost = its_link.ask, set()
-
-    async def ask(subject: str, data: bytes = b"", headers: Any = None) -> Any:
-        answer = await really(subject, data, headers)
-        call = (subject, data)
-        if not subject.startswith("$JS.API") and call not in lost:
-            lost.add(call)
-            raise Silent("the answer was lost")
-        return answer
-
-    monkeypatch.setattr(its_link, "ask", ask)
 
 
 @pytest.mark.parametrize("step", ["results", "$JS.ACK"])
