@@ -1,6 +1,5 @@
 """What both sides of the Redis transport stand on: the client, the names, and how long to keep trying."""
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
