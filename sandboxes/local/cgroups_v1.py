@@ -89,6 +89,9 @@ class _GroupV1:
             write(folder / "cgroup.procs", pid)
 
     def doors(self) -> list[int]:
+        self.usage()  # what stays open is opened now, so that every group holds the same
+        for folder in self._joins:
+            self._files.open(f"{folder}/cgroup.procs", os.O_RDONLY)
         # a thread that moves itself does not stop every fork and exit on the machine meanwhile
         return [self._files.open(f"{folder}/tasks", os.O_WRONLY) for folder in self._joins]
 

@@ -94,6 +94,9 @@ class _GroupV2:
         self._write("cgroup.procs", pid)
 
     def doors(self) -> list[int]:
+        self.usage()  # what stays open is opened now, so that every group holds the same
+        for name in ("cgroup.procs", "memory.current"):
+            self._files.open(f"{self._folder}/{name}", os.O_RDONLY)
         return [self._files.open(f"{self._folder}/cgroup.procs", os.O_WRONLY)]
 
     def lift_cpu_quota(self) -> None:
