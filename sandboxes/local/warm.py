@@ -156,6 +156,10 @@ class WarmPython:
         self._is_closed = True
         await self._pool.close()
         await self._sweep()
+        await self.remove_spare_groups()
+
+    async def remove_spare_groups(self) -> None:
+        """Keep none for the next children."""
         while self._spare:
             await asyncio.to_thread(self._spare.pop().remove)
 
