@@ -6,6 +6,7 @@ from typing import Any
 
 from infra.connect import redis_config
 from infra.redis import build_redis
+from schemas.ids import ExecutionId
 from schemas.wire import decode_result
 from streams.topology import HANDLERS_GROUP, Topology
 from tests.chaos.afterwards import Afterwards
@@ -45,10 +46,19 @@ class RedisAfterwards(Afterwards):
             key = found.decode()
             name = key.partition(self._prefix)[2]
             waits = any(part in name for part in (":lanes:interactive", ":lanes:batch", ":lanes:session"))
-            if waits or name.startswith(("parked", "line:")):
+            if name.startswith("line:"):
+                # On a cluster a crash may come between an acknowledgement and leaving the line.
+                for member in [one.decode() for one in await self._client.zrange(key, 0, -1)]:
+                    if not await self._has_ended(member):
+                        yield f"{key} with {member}"
+            elif waits or name.startswith("parked"):
                 yield key
             elif await self._client.pttl(key) == -1 and not name.startswith((*LASTING, "requests")):
                 yield f"{key} without an end"
+
+    async def _has_ended(self, execution_id: str) -> bool:
+        record = await self._transport.record(ExecutionId(execution_id))
+        return record is not None and record.status == "finished"
 
     async def close(self) -> None:
         await super().close()
