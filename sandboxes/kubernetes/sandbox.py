@@ -216,7 +216,10 @@ class KubernetesSandbox:
         """Return how it ended by the sidecar's last frame. Raises `SandboxFailed`."""
         try:
             if frame.kind == "x":
-                return exit_of(ending_of(frame.payload), self._recipe, self._limits, self._config.pod)
+                ending = ending_of(frame.payload)
+                if ending.stopped == "cancelled" and not self._cancelled:  # its pod is being deleted
+                    return await self._died("somebody else told it to end")
+                return exit_of(ending, self._recipe, self._limits, self._config.pod)
             failure = msgspec.json.decode(frame.payload, type=dict[str, str])
         except msgspec.MsgspecError as error:
             raise SandboxFailed(f"the sidecar of {self.pod_name} sent what cannot be read") from error

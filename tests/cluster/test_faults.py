@@ -137,7 +137,7 @@ def test_a_pod_that_is_lost_is_told_with_the_output_so_far(service: Service, fau
     assert FAULTS[fault] in view["message"], view
 
 
-@pytest.mark.parametrize("fault", [kill_sidecar, kill_agent], ids=lambda fault: fault.__name__)
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.__name__)
 def test_a_pod_that_is_lost_is_replaced_where_the_publisher_says_so(service: Service, fault: Any) -> None:
     waiting = Waiting(service, retry="always")
     fault(waiting)
@@ -146,6 +146,13 @@ def test_a_pod_that_is_lost_is_replaced_where_the_publisher_says_so(service: Ser
     view = waiting.end()
     assert (view["outcome"], view["exit_code"], view["attempt"]) == ("exited", 0, 2), view
     assert view["stdout"] == "on\non\ngot a line\n", "what the first attempt said is kept"
+
+
+def test_too_much_memory_is_the_codes_own_fault(service: Service) -> None:
+    """And no reason to run it again."""
+    code = "print('on', flush=True)\nx = bytearray(1 << 31)\nx[::4096] = x[::4096]"
+    view = service.until_finished(service.submit(code, retry="always"))
+    assert (view["outcome"], view["stdout"], view["attempt"]) == ("out_of_memory", "on\n", 1), view
 
 
 def test_work_in_pods_goes_on_and_finishes_while_the_api_server_is_dead(service: Service) -> None:
