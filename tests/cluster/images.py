@@ -18,7 +18,9 @@ from infra.cluster.images import Image, write_archive
 from infra.cluster.node import load_images
 from sandboxes.languages import RECIPES, recipe_for
 from sandboxes.pod_programs import pod_programs, put_guest_files
+from sandboxes.toolchain import Toolchain
 from sandboxes.toolchains import find_tools
+from sandboxes.warm_caches import cache_of
 
 REGISTRY = "test.local"
 _TOP = ("bin", "lib", "lib64", "sbin")
@@ -26,6 +28,8 @@ _BASE = ("bash", "coreutils", "dash", "grep", "sed", "findutils", "libc-bin")
 _LEFT_OUT = re.compile(
     r"/usr/share/(doc|man|info|locale|lintian|bug)/|\.pyc$|^/\.$|^/(bin|lib|lib64|sbin)$|^/usr/lib/systemd/"
 )
+_LISTINGS = Path("/var/lib/dpkg/info")
+_GO, _GO_CACHE = "/usr/local/go", "/opt/go-cache"
 _SYS_PTRACE, _SYS_CHROOT, _SYS_ADMIN = 19, 18, 21
 
 
@@ -36,8 +40,13 @@ def image_name(name: str) -> str:
 
 def available_languages() -> list[str]:
     """Return the languages whose image can be made here."""
-    tools = find_tools(os.geteuid())
+    tools = _tools()
     return [recipe.code for recipe in RECIPES if not tools[recipe.code].missing and files_of(recipe.code)]
+
+
+@functools.cache
+def _tools() -> dict[str, Toolchain]:
+    return find_tools(os.geteuid())
 
 
 def load(names: list[str]) -> None:
@@ -68,26 +77,54 @@ def _sidecar(folder: Path, name: str) -> Image:
 
 
 def _language(code: str) -> Image:
+    """With what infra/docker/languages sets, where it matters."""
     links = {f"/{name}": f"usr/{name}" for name in _TOP}
-    return Image(image_name(code), files=files_of(code), links=links, env=("LANG=C.UTF-8",))
+    env = ["LANG=C.UTF-8"]
+    if _GO_CACHE in files_of(code):
+        links["/usr/local/bin/go"] = f"{_GO}/bin/go"
+        env.append(f"GOCACHE={_GO_CACHE}")
+    return Image(image_name(code), files=files_of(code), links=links, env=env)
 
 
 @functools.cache
 def files_of(code: str) -> dict[str, Path]:
-    """Return what is in a language's image; nothing if its tools are not Debian's and no single files."""
+    """Return what is in a language's image; nothing if its tools are neither Debian's nor easy to move."""
     patterns = ("/etc/alternatives", *recipe_for(code).host_paths)
     files = {str(path): path for pattern in patterns for path in Path("/").glob(pattern.lstrip("/"))}
     packages = set(_BASE)
     for tool, provides in recipe_for(code).tools.items():
-        if _closure(tuple(provides.split())):
-            packages |= set(provides.split())
-        elif loose := _program(code, tool):
+        place = Path(_tools()[code].paths.get(tool, "/nonexistent"))
+        if found := _closure(tuple(provides.split())) or _closure(_owners().get(str(place.resolve()), ())):
+            packages |= found
+        elif loose := _tree(place) or _program(place):
             files |= loose
         else:
             return {}
     for package in _closure(tuple(sorted(packages))):
         files |= _files_of_package(package)
     return files | _chosen(files)
+
+
+@functools.cache
+def _owners() -> dict[str, tuple[str]]:
+    """Return the package of every file that is a program."""
+    return {
+        _merged(place): (listing.stem.split(":")[0],)
+        for listing in _LISTINGS.glob("*.list")
+        for place in listing.read_text().splitlines()
+        if "/bin/" in place
+    }
+
+
+def _tree(program: Path) -> dict[str, Path]:
+    """Return the parts of a Go that was unpacked somewhere, which it needs to build, and its cache."""
+    top = program.parent.parent
+    if not (top / "VERSION").is_file():
+        return {}
+    cache = cache_of(_tools()["go"], cache_folder(os.environ))
+    parts = ("VERSION", "go.env", "bin/go", "src", "pkg")
+    found = {f"{_GO}/{part}": top / part for part in parts if (top / part).exists()}
+    return {**found, _GO_CACHE: cache} if cache.is_dir() else {}
 
 
 def _chosen(files: dict[str, Path]) -> dict[str, Path]:
@@ -134,24 +171,24 @@ def _closure(packages: tuple[str, ...]) -> set[str]:
 
 
 def _files_of_package(package: str) -> dict[str, Path]:
-    listed = subprocess.run(["dpkg", "-L", package], capture_output=True, text=True, check=False).stdout
+    listings = (_LISTINGS / f"{package}.list", *_LISTINGS.glob(f"{package}:*.list"))
+    places = next((each.read_text() for each in listings if each.is_file()), "").splitlines()
     files = {}
-    for place in listed.splitlines():
+    for place in places:
         path = Path(place)
         if not _LEFT_OUT.search(place) and (path.is_symlink() or path.is_file()) and os.access(path, os.R_OK):
             files[_merged(place)] = path
     return files
 
 
-def _program(code: str, tool: str) -> dict[str, Path]:
+def _program(path: Path) -> dict[str, Path]:
     """Return a program that was installed by hand, with its libraries, if it is one file."""
-    path = Path(find_tools(os.geteuid())[code].paths.get(tool, "/nonexistent"))
     linked = subprocess.run(["ldd", path], capture_output=True, text=True, check=False)
     if linked.returncode != 0 or path.stat().st_size < 1 << 20:
         return {}
     libraries = re.findall(r"(/\S+) \(0x", linked.stdout)
     return {
-        f"/usr/local/bin/{tool}": path.resolve(),
+        f"/usr/local/bin/{path.name}": path.resolve(),
         **{_merged(each): Path(each).resolve() for each in libraries},
     }
 

@@ -1,6 +1,5 @@
 """Agent and sidecar in real pods: what no stand-in can show."""
 
-import base64
 import json
 import secrets
 from collections.abc import Callable
@@ -10,10 +9,9 @@ import pytest
 
 from sandboxes.waiting_python import python_order, waiting_python
 from tests.cluster.conftest import HaveImages
-from tests.cluster.images import available_languages
 from tests.cluster.kubernetes import Cluster, is_ready
 from tests.cluster.pods import AGENT_PORT, client_of, sandbox_pod
-from tests.sidecar.pair import Client, command, outcome, python
+from tests.sidecar.pair import Client, outcome, python
 
 pytestmark = [pytest.mark.cluster("pods"), pytest.mark.timeout(180)]
 
@@ -123,51 +121,6 @@ def test_a_language_container_that_is_killed_is_told(
     assert next(frames).payload == b"x\n"
     cluster.kubectl("delete", "pod", "sandbox", "-n", namespace, "--grace-period=0", "--force")
     assert not any(frame.kind == "x" and frame.facts["status"] == 0 for frame in frames)
-
-
-HELLO = {
-    "py": ("main.py", "print('hello')", [], ["python3", "/program/main.py"]),
-    "bash": ("main.sh", "echo hello", [], ["bash", "/program/main.sh"]),
-    "js": ("main.js", "console.log('hello')", [], ["node", "/program/main.js"]),
-    "php": ("main.php", "<?php echo 'hello', PHP_EOL;", [], ["php", "/program/main.php"]),
-    "r": ("main.r", "cat('hello\\n')", [], ["Rscript", "--vanilla", "/program/main.r"]),
-    "c": (
-        "main.c",
-        '#include <stdio.h>\nint main(void) { puts("hello"); }',
-        ["gcc", "-o", "/program/main", "/program/main.c"],
-        ["/program/main"],
-    ),
-    "f90": (
-        "main.f90",
-        "print '(a)', 'hello'\nend",
-        ["gfortran", "-o", "/program/main", "/program/main.f90"],
-        ["/program/main"],
-    ),
-}
-
-
-@pytest.mark.parametrize("language", HELLO)
-@pytest.mark.parametrize("nsenter", [False, True], ids=["agent", "nsenter"])
-def test_hello_in_every_image_that_can_be_made_here(
-    start_pod: StartPod, language: str, nsenter: bool
-) -> None:
-    if language not in available_languages():
-        pytest.skip("this machine has not got the language")
-    file_name, code, build, run = HELLO[language]
-    pod = start_pod(language=language, nsenter=nsenter, memory="512Mi")
-    assert (f'"mode":"{"nsenter" if nsenter else "agent"}"').encode() in pod.ask(
-        "POST", "/v1/claim", b'{"holder": "test"}'
-    )[1]
-    commands = [command(*build, stage="build")] if build else []
-    content = base64.b64encode(code.encode()).decode()
-    result = outcome(
-        pod.run(
-            commands=[*commands, command(*run)],
-            files=[{"name": file_name, "content": content}],
-            limits={"output_bytes_max": 10_000},
-        )
-    )
-    assert (result.stdout, result.stderr, result.facts.get("status")) == (b"hello\n", b"", 0), result.facts
 
 
 def test_in_nsenter_mode_the_code_sees_its_own_processes_alone(start_pod: StartPod) -> None:
