@@ -1,14 +1,15 @@
 """The contract of sandboxes on real pods, under the enforced profile `restricted`."""
 
-import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 
 import pytest
 import pytest_asyncio
 
 from infra.redis import RedisConfig
+from sandboxes.kubernetes.config import KubernetesConfig
 from tests.brokers import BrokerProcess
-from tests.cluster.conftest import HaveImages
+from tests.cluster.conftest import HaveImages, new_namespace
 from tests.cluster.kubernetes import Cluster
 from tests.cluster.real_pods import RealBench, open_api, real_config
 from tests.sandboxes import test_contract as contract
@@ -19,12 +20,9 @@ POOL = 4
 
 
 @pytest.fixture(scope="module")
-def pods_namespace(cluster: Cluster) -> str:
-    name = f"test-{uuid.uuid4().hex[:8]}"
-    cluster.kubectl("create", "namespace", name)
-    cluster.kubectl("label", "namespace", name, "pod-security.kubernetes.io/enforce=restricted")
-    yield name
-    cluster.kubectl("delete", "namespace", name, "--wait=false")
+def pods_namespace(cluster: Cluster) -> Iterator[str]:
+    with new_namespace(cluster) as name:
+        yield name
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -32,13 +30,22 @@ async def bench(
     cluster: Cluster, pods_namespace: str, have_images: HaveImages, redis_server: BrokerProcess
 ) -> AsyncIterator[RealBench]:
     have_images("sidecar", "py")
-    config = real_config(pods_namespace, {"py": POOL})
+    async with full_bench(real_config(pods_namespace, {"py": POOL}), redis_server, cluster) as made:
+        yield made
+
+
+@asynccontextmanager
+async def full_bench(
+    config: KubernetesConfig, redis_server: BrokerProcess, cluster: Cluster
+) -> AsyncIterator[RealBench]:
+    """Start a pool and a handler, and wait until all pods are ready."""
     made = RealBench(config, RedisConfig(url=redis_server.url), cluster)
-    apis = [await open_api(cluster.kubeconfig, pods_namespace) for _ in range(2)]
-    await made.start(*apis)
-    await made.until_ready(POOL)
-    yield made
-    await made.close()
+    try:
+        await made.start(*[await open_api(cluster.kubeconfig, str(config.namespace)) for _ in range(2)])
+        await made.until_ready(POOL)
+        yield made
+    finally:
+        await made.close()
 
 
 @pytest_asyncio.fixture(loop_scope="module")
@@ -47,8 +54,15 @@ async def body(bench: RealBench) -> AsyncIterator[Body]:
     await bench.until_ready(1)
 
 
-globals().update({name: test for name, test in vars(contract).items() if name.startswith("test_")})
-del globals()["test_an_unknown_language_is_told_as_missing"], globals()["test_a_fake_can_break_on_demand"]
+def contract_tests() -> dict[str, object]:
+    """Return those that are about every body."""
+    others = {"test_an_unknown_language_is_told_as_missing", "test_a_fake_can_break_on_demand"}
+    return {
+        name: test for name, test in vars(contract).items() if name.startswith("test_") and name not in others
+    }
+
+
+globals().update(contract_tests())
 
 
 async def test_nothing_is_left_but_the_pool(bench: RealBench, pods_namespace: str) -> None:
