@@ -234,7 +234,6 @@ class KubernetesSandbox:
         else:
             self._died_of = await post_mortem(self._api, self.pod_name, what_we_saw)
         ending = exit_of(Ending(), self._recipe, self._limits, self._config.pod)
-        count = OutputCount(stdout_bytes=self._written["stdout"], stderr_bytes=self._written["stderr"])
         return Exit(
             outcome=self._died_of.outcome,
             stage=ending.stage,
@@ -244,7 +243,7 @@ class KubernetesSandbox:
             wall_s=0.0,
             cpu_s=0.0,
             memory_bytes_peak=0,
-            output=count,
+            output=OutputCount(stdout_bytes=self._written["stdout"], stderr_bytes=self._written["stderr"]),
         )
 
     @asynccontextmanager
@@ -253,11 +252,9 @@ class KubernetesSandbox:
         try:
             yield
         except SidecarRefused as refused:
-            if refused.code == "no_room":
-                limit = self._config.pod.disk_bytes_max
+            if refused.code in ("no_room", "bad_name"):
+                limit = self._config.pod.disk_bytes_max if refused.code == "no_room" else None
                 raise RequestRefused(str(refused), field="files", limit=limit) from refused
-            if refused.code == "bad_name":
-                raise RequestRefused(str(refused), field="files") from refused
             raise SandboxFailed(f"{refused}") from refused
         except SidecarLost as lost:
             raise SandboxFailed(f"the pod {self.pod_name} is lost: {lost}") from lost
