@@ -36,15 +36,16 @@ def processes(home: Home) -> list[int]:
 
 def is_part(pid: int, home: Home) -> bool:
     """Whether a process is of the cluster: it is in one of its pods, or has been told where its home is."""
-    if pid == os.getpid():
+    words = _words(pid)
+    # Without words it has ended, and whoever adopted it has not looked yet.
+    if pid == os.getpid() or not any(words):
         return False
     with suppress(OSError):
         if f":/{CGROUP}" in Path(f"/proc/{pid}/cgroup").read_text():
             return True
-    program, *words = _words(pid) or [""]
     if "infra.cluster.names" in words:
         return True
-    return Path(program).name in _PROGRAMS and any(f"{home.folder}/" in word for word in words)
+    return Path(words[0]).name in _PROGRAMS and any(f"{home.folder}/" in word for word in words[1:])
 
 
 def cgroups() -> list[Path]:

@@ -19,6 +19,7 @@ ENV_FILE = "MILLRACE_ENV_FILE"
 BESIDE = {
     ENV_FILE: "the file to read instead of .env",
     "MILLRACE_CACHE": "folder of set-up's compiler caches and of the Python packages for sandboxes",
+    "MILLRACE_CLUSTER_KEPT": "for tests: the cluster they find was started for them",
     "MILLRACE_KEY": "the key that `millrace run --url` sends",
     "MILLRACE_PRESTART": "in a pod: the runtime that its sidecar starts ahead",
     "MILLRACE_SIDECAR_PORT": "in a pod: where its sidecar listens",

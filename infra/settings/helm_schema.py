@@ -66,7 +66,16 @@ def _chart() -> dict[str, Schema]:
         "monitoring": _object(
             serviceMonitor=_flag(), rules=_flag(), labels={"type": "object"}, oldestSeconds=_count()
         ),
+        "test": _object(
+            url=_text() | {"pattern": "^(https?://[^/]+)?$"}, timeoutSeconds=_count() | {"minimum": 1}
+        ),
+        "files": {"type": "array", "items": _file()},
     }
+
+
+def _file() -> Schema:
+    named = _object(secret=_text() | {"minLength": 1}, mountPath=_text() | {"pattern": "^/[^:]+$"})
+    return named | {"required": ["secret", "mountPath"]}
 
 
 def _process(**more: Schema) -> Schema:

@@ -18,6 +18,9 @@ _Hook = Callable[[], object]
 _before: list[_Hook] = []
 _in_parent: list[_Hook] = []
 _in_child: list[_Hook] = []
+_for_every_child: list[_Hook] = []
+"""Of other modules, which know better: matplotlib forgets the fonts whose files the fork has closed."""
+_NOTHING_TO_GAIN = frozenset({"random", "logging", "threading"})
 _of_a_program = False
 _register = os.register_at_fork
 _held_back: dict[str, int] = {}
@@ -38,6 +41,9 @@ def _note(
     for hooks, hook in ((_before, before), (_in_parent, after_in_parent), (_in_child, after_in_child)):
         if hook:
             hooks.append(hook)
+    # What belongs to a `before` has nothing to undo: that was not called.
+    if after_in_child and not before and sys._getframe(1).f_globals["__name__"] not in _NOTHING_TO_GAIN:
+        _for_every_child.append(after_in_child)
 
 
 def hold_back() -> None:
@@ -63,6 +69,8 @@ def fresh_start() -> None:
     """In a child: what the hooks would have done for it. From now on all of them are called."""
     global _of_a_program  # noqa: PLW0603 - of this process
     _of_a_program = True
+    for hook in _for_every_child:
+        hook()
     _random.Random.seed(sys.modules["random"]._inst)
     sys.modules["threading"]._main_thread._native_id = _thread.get_native_id()
 

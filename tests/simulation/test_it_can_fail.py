@@ -149,7 +149,7 @@ def test_a_session_without_turns_is_noticed(monkeypatch):
 def test_turns_out_of_order_are_noticed(monkeypatch):
     """Who joins last is first."""
     monkeypatch.setattr("streams.memory.turns.place_of", lambda entry: -place_of(entry))
-    assert "published first" in fails_within(SEEDS_TO_NOTICE)
+    assert " turn " in fails_within(SEEDS_TO_NOTICE)
 
 
 def test_who_waits_and_is_woken_by_nobody_is_noticed(monkeypatch):
