@@ -91,7 +91,7 @@ async def test_a_fork_bomb_ends_with_the_time(attack: Attack) -> None:
 async def test_a_fork_bomb_of_the_shell_ends_with_the_time(attack: Attack) -> None:
     result = await attack("f() { f | f & }; f; sleep 100", language="bash", timeout_s=2.0)
     assert result.exit.outcome in ("timed_out", "out_of_memory", "exited")
-    assert result.exit.wall_s < 10
+    assert result.exit.wall_s < 60  # and not with the sleep
 
 
 async def test_threads_are_limited_as_processes_are(attack: Attack) -> None:
