@@ -199,7 +199,7 @@ RECIPES: tuple[Recipe, ...] = (
     ),
     Recipe(
         code="d",
-        tools={"ldc2": "ldc libc6-dev", **_STDBUF},
+        tools={"ldc2": "ldc gcc libc6-dev", **_STDBUF},
         build=(("ldc2", "--od={program}", "--of={program}/main", "{source}"),),
         run=_LINE_BUFFERED,
         memory_factor=1.5,

@@ -41,7 +41,7 @@ def test_nothing_installed_is_told_with_the_command_that_installs_it(host: Path)
     status = found["d"].status()
     assert not status.available
     assert status.missing.startswith("ldc2 and stdbuf not found; ")
-    assert status.missing.endswith("ldc libc6-dev coreutils")
+    assert status.missing.endswith("ldc gcc libc6-dev coreutils")
     assert found["d"].packages == ("ldc", "libc6-dev", "coreutils")
 
 
