@@ -42,7 +42,7 @@ def test_nothing_installed_is_told_with_the_command_that_installs_it(host: Path)
     assert not status.available
     assert status.missing.startswith("ldc2 and stdbuf not found; ")
     assert status.missing.endswith("ldc gcc libc6-dev coreutils")
-    assert found["d"].packages == ("ldc", "libc6-dev", "coreutils")
+    assert found["d"].packages == ("ldc", "gcc", "libc6-dev", "coreutils")
 
 
 def test_missing_languages_survive_the_search_for_caches(host: Path) -> None:
