@@ -10,9 +10,9 @@ import asyncio
 import contextlib
 import socket
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from dataclasses import dataclass, field
-from typing import Any, Literal, cast
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from redis import exceptions as redis_errors
@@ -131,11 +131,11 @@ async def commanding(config: RedisConfig, within_s: float | None = None) -> Asyn
         raise Unavailable(f"Redis at {config.where()} {refused}") from error
 
 
-async def ping(client: RedisClient, config: RedisConfig, within_s: float = 2.0) -> float:
-    """Return the seconds one round trip takes. Raises `Unavailable`."""
+async def ping(asked: Awaitable[Any], config: RedisConfig, within_s: float = 2.0) -> float:
+    """Return the seconds that the answer to `asked`, one PING, takes. Raises `Unavailable`."""
     started = time.perf_counter()
     async with reaching(config, within_s):
-        await cast("Any", client.ping())
+        await asked
     return time.perf_counter() - started
 
 

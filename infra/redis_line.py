@@ -17,6 +17,8 @@ from redis.exceptions import InvalidResponse, MasterDownError, ReadOnlyError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 _NOTHING = object()
+_NOT_NOW = ("NOREPLICAS", "MASTERDOWN", "UNBLOCKED")
+"""How a server begins that lost its replicas, its primary, or its place as one: another may be better off."""
 
 
 class Line(asyncio.Protocol):
@@ -83,7 +85,7 @@ class Line(asyncio.Protocol):
                 waiting.set_exception(answer)
             else:
                 waiting.set_result(answer)
-        if failed and _has_lost_its_place(answer):
+        if failed and has_lost_its_place(answer):
             self._end(RedisConnectionError(f"the primary may be another one now: {answer}"))
 
     def _look(self) -> None:
@@ -111,9 +113,6 @@ class Line(asyncio.Protocol):
                 waiting.set_exception(error)
 
 
-def _has_lost_its_place(refused: Exception) -> bool:
+def has_lost_its_place(refused: Exception) -> bool:
     """Whether a server refused as one does that was replaced; a new connection finds who took over."""
-    said = str(refused)
-    return isinstance(refused, ReadOnlyError | MasterDownError) or said.startswith(
-        ("NOREPLICAS", "UNBLOCKED")
-    )
+    return isinstance(refused, ReadOnlyError | MasterDownError) or str(refused).startswith(_NOT_NOW)

@@ -22,9 +22,8 @@ from infra.tasks import end_tasks
 _LARGE_BYTES = 64 * 1024
 """A command of so many bytes is large enough to be sent alone."""
 _AGAIN = (RedisConnectionError, ReadOnlyError)
-_TRIES_MAX = 5
 _once = Retry(NoBackoff(), retries=0)
-_backoff = ExponentialWithJitterBackoff(base=0.02, cap=0.5)
+_patiently = Retry(ExponentialWithJitterBackoff(base=0.02, cap=0.5), retries=4, supported_errors=_AGAIN)
 
 
 class RedisLines:
@@ -127,12 +126,8 @@ def _packed(command: tuple[Any, ...]) -> bytes:
 async def _until_answered(
     ask: Callable[[bytes, float], Awaitable[Any]], packed: bytes, within_s: float
 ) -> Any:
-    tries = 0
-    while True:
-        try:
-            return await ask(packed, within_s)
-        except _AGAIN:
-            tries += 1
-            if tries == _TRIES_MAX:
-                raise
-            await asyncio.sleep(_backoff.compute(tries))
+    return await _patiently.call_with_retry(lambda: ask(packed, within_s), _go_on)
+
+
+async def _go_on(_: Exception) -> None:
+    """Do nothing before the next try: whoever lost the connection has closed it."""

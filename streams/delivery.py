@@ -104,6 +104,8 @@ async def to_its_end(write: Coroutine[Any, Any, None]) -> None:
         await asyncio.shield(task)
     except asyncio.CancelledError:
         await asyncio.wait([task])
+        if not task.cancelled():
+            task.exception()  # nobody else asks for it
         raise
 
 

@@ -10,6 +10,7 @@ from redis.asyncio import RedisCluster
 from infra.errors import Unavailable
 from infra.redis import AWAY, RedisConfig, build_redis, reaching
 from infra.redis_cluster import ClusterCommands
+from infra.redis_line import has_lost_its_place
 from infra.redis_lines import RedisLines
 from schemas.ids import ExecutionId
 from streams.backoff import Backoff, repeated
@@ -24,8 +25,6 @@ PUBLISH_S = 10.0
 BLOCK_S = 2.0
 _ANSWER_S = 1.0
 """How much longer than the broker may be silent we wait for what it answers in the end."""
-_NOT_NOW = ("NOREPLICAS", "MASTERDOWN", "UNBLOCKED")
-"""How a server begins that lost its replicas, its primary, or its place as one: another may be better off."""
 
 
 class Link:
@@ -127,7 +126,7 @@ class Link:
 
 def _as_away(refused: redis_errors.ResponseError) -> redis_errors.RedisError:
     """Return what a refusal means: that another server may be better off, or what it says."""
-    return redis_errors.ConnectionError(str(refused)) if str(refused).startswith(_NOT_NOW) else refused
+    return redis_errors.ConnectionError(str(refused)) if has_lost_its_place(refused) else refused
 
 
 def is_missing_group(error: BaseException) -> bool:

@@ -1,12 +1,11 @@
 """The front doors' side of the Redis transport."""
 
-import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import UTC, datetime
 from typing import Any
 
-from infra.redis import reaching
+from infra.redis import ping
 from schemas.commands import ControlCommand, RunCode
 from schemas.ids import ExecutionId
 from schemas.wire import encode
@@ -21,9 +20,6 @@ from streams.redis.records import FIELDS, new_record_arguments, parse_record
 from streams.redis.scripts import ADMIT
 from streams.redis.telling import tell
 from streams.topology import DATA
-
-PING_S = 2.0
-"""How long one round trip may take."""
 
 
 class RedisPublisher:
@@ -91,7 +87,4 @@ class RedisPublisher:
         return await self._link.answer(measure_depth(self._link))
 
     async def ping(self) -> float:
-        began = time.perf_counter()
-        async with reaching(self._link.config, PING_S):
-            await self._link.call("PING")
-        return time.perf_counter() - began
+        return await ping(self._link.call("PING"), self._link.config)

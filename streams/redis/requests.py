@@ -1,14 +1,14 @@
 """Taking entries of the requests stream, new and abandoned, never more than there are free slots."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 
 from redis.exceptions import RedisError, ResponseError
 
-from streams.delivery import DeadLetter, Intake
+from streams.delivery import DeadLetter, Intake, to_its_end
 from streams.protocol import Delivery
 from streams.redis.link import Link, body_of, is_missing_group
 from streams.redis.scripts import RECLAIM, RETIRE, SWEEP, TAKE, Argument
@@ -99,7 +99,7 @@ class RequestsReader:
             await self._look()
             self._reclaim_at = self._now() + self._link.policy.heartbeat_s
         elif self._crowded:
-            await _to_its_end(self._take())
+            await to_its_end(self._take())
         else:
             await self._listen()
 
@@ -213,16 +213,6 @@ def published_at(entry: str, fields: Fields) -> datetime:
         if parked := datetime.fromisoformat((fields or {}).get(b"published", b"").decode()):
             return parked.astimezone(UTC)
     return datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)
-
-
-async def _to_its_end(taking: Coroutine[Any, Any, None]) -> None:
-    """Run `taking` so that a cancellation waits for its answer: what was taken is to be given back."""
-    task = asyncio.create_task(taking)
-    try:
-        await asyncio.shield(task)
-    except asyncio.CancelledError:
-        await asyncio.gather(task, return_exceptions=True)
-        raise
 
 
 async def acknowledge(link: Link, stream: str, entry: str) -> None:

@@ -14,7 +14,7 @@ from tests.conftest import StartBroker
 async def test_a_url_of_a_unix_socket_reaches_the_server(redis_config: RedisConfig) -> None:
     """The embedded broker listens on nothing else."""
     client = build_redis(redis_config)
-    assert await ping(client, redis_config) > 0
+    assert await ping(client.ping(), redis_config) > 0
     await client.aclose()
 
 
@@ -23,7 +23,7 @@ async def test_host_port_and_database_reach_the_server(start_broker: StartBroker
     server = start_broker(cluster=True)
     config = RedisConfig(host="127.0.0.1", port=server.port)
     client = build_redis(config)
-    assert await ping(client, config) > 0
+    assert await ping(client.ping(), config) > 0
     await client.aclose()
 
 
@@ -49,7 +49,7 @@ async def test_who_is_away_is_named_without_user_and_password() -> None:
     config = RedisConfig(url="redis://someone:hunter2@127.0.0.1:1/3", connect_timeout_s=0.2)
     client = build_redis(config)
     with pytest.raises(Unavailable) as raised:
-        await ping(client, config)
+        await ping(client.ping(), config)
     assert raised.value.message == "Redis at redis://127.0.0.1:1/3 cannot be reached"
     assert "hunter2" not in repr(config)
     await client.aclose()

@@ -26,7 +26,7 @@ async def reached(read: Read, environment: dict[str, str]) -> bool:
     config = redis_config(read(**environment))
     client = build_redis(config)
     try:
-        await ping(client, config, within_s=20)
+        await ping(client.ping(), config, within_s=20)
     except Unavailable:
         return False
     finally:
@@ -178,7 +178,7 @@ async def test_sentinels_that_are_silent_are_passed_over() -> None:
             silent.signal(signal.SIGSTOP)
         config = sentinels.config()
         client = build_redis(config)
-        assert await ping(client, config, within_s=10) > 0
+        assert await ping(client.ping(), config, within_s=10) > 0
         await client.aclose()
     finally:
         sentinels.close()

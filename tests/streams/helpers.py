@@ -89,6 +89,19 @@ async def run_to_the_end(consumer: Consumer, delivery: Delivery, *texts: str) ->
     return lease
 
 
+async def run_halted(
+    consumer: Consumer, delivery: Delivery, written: asyncio.Event, go_on: asyncio.Event, lines: int
+) -> None:
+    """Be a handler that tells when it has started, and writes the rest when it may go on."""
+    lease = await lease_of(consumer, delivery)
+    await consumer.append(lease, [started(lease)])
+    written.set()
+    await go_on.wait()
+    for number in range(lines):
+        await consumer.append(lease, [output(lease, str(number))])
+    await consumer.finish(lease, [], finished(lease.execution_id))
+
+
 @contextlib.asynccontextmanager
 async def consuming(
     consumer: Consumer, on_delivery: Callable[[Delivery], Awaitable[object]], slots: int = 4

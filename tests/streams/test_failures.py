@@ -14,7 +14,7 @@ from schemas.ids import ExecutionId
 from streams.jetstream import JetStreamTransport
 from streams.jetstream import link as nats_link
 from streams.jetstream.wire import Silent
-from streams.protocol import Delivery, DeliveryPolicy
+from streams.protocol import DeliveryPolicy
 from streams.redis import RedisTransport
 from streams.redis import link as redis_link
 from tests.brokers import BrokerProcess
@@ -27,6 +27,7 @@ from tests.streams.helpers import (
     finished,
     lease_of,
     output,
+    run_halted,
     run_to_the_end,
     started,
     submit,
@@ -105,16 +106,7 @@ async def test_work_goes_on_when_the_broker_comes_back(own: Own) -> None:
     edge, handler = await own.world.transport(PATIENT), await own.world.transport(PATIENT)
     written, killed = asyncio.Event(), asyncio.Event()
 
-    async def run(delivery: Delivery) -> None:
-        lease = await lease_of(handler, delivery)
-        await handler.append(lease, [started(lease)])
-        written.set()
-        await killed.wait()
-        for number in range(50):
-            await handler.append(lease, [output(lease, str(number))])
-        await handler.finish(lease, [], finished(lease.execution_id))
-
-    async with consuming(handler, run):
+    async with consuming(handler, lambda delivery: run_halted(handler, delivery, written, killed, 50)):
         reading = asyncio.create_task(whole_log(edge, "job-1"))
         await submit(edge, command("job-1"))
         await written.wait()

@@ -13,7 +13,7 @@ from infra.errors import RequestRefused, Unavailable
 from infra.nats import NatsTls
 from schemas.ids import ExecutionId
 from streams.jetstream import JetStreamTransport
-from streams.protocol import Delivery, Ended
+from streams.protocol import Ended
 from tests.nats_servers import NatsProcess
 from tests.streams.conftest import PATIENT, SHORT, NatsWorld
 from tests.streams.helpers import (
@@ -22,9 +22,8 @@ from tests.streams.helpers import (
     consuming,
     finished,
     lease_of,
-    output,
+    run_halted,
     run_to_the_end,
-    started,
     submit,
     take,
     taking,
@@ -175,16 +174,7 @@ async def test_a_server_that_hangs_is_away_and_everything_goes_on_when_it_wakes(
     edge, handler = await world.transport(), await world.transport()
     written, asleep = asyncio.Event(), asyncio.Event()
 
-    async def run(delivery: Delivery) -> None:
-        lease = await lease_of(handler, delivery)
-        await handler.append(lease, [started(lease)])
-        written.set()
-        await asleep.wait()
-        for number in range(20):
-            await handler.append(lease, [output(lease, str(number))])
-        await handler.finish(lease, [], finished(lease.execution_id))
-
-    async with consuming(handler, run):
+    async with consuming(handler, lambda delivery: run_halted(handler, delivery, written, asleep, 20)):
         reading = asyncio.create_task(whole_log(edge, JOB))
         await submit(edge, command())
         await written.wait()
