@@ -29,12 +29,25 @@ def built_once(final: Path, fill: Callable[[Path], None]) -> Path:
     """Return `final`, filled by `fill` if it was not there; who comes second waits and does not build."""
     if not final.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
-        with final.with_name(final.name + ".lock").open("w") as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        with _turn(final.with_name(final.name + ".lock")):
             if not final.is_dir():
                 with built_folder(final) as unfinished:
                     fill(unfinished)
     return final
+
+
+@contextmanager
+def _turn(path: Path) -> Iterator[None]:
+    """Hold a lock that is gone afterwards; whoever waited for it still has its turn.
+
+    Who comes after a failure may build beside one who waited: then the first one done wins.
+    """
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def _open_to_all(path: Path) -> None:

@@ -139,11 +139,12 @@ def test_of_two_builders_the_first_wins(tmp_path: Path) -> None:
 
 
 def test_what_takes_long_is_built_once(tmp_path: Path) -> None:
-    """However many want it at the same time."""
+    """However many want it at the same time; and nothing is left beside it."""
     built: list[Path] = []
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: built_once(tmp_path / "made", built.append), range(8)))
     assert (set(found), len(built)) == ({tmp_path / "made"}, 1)
+    assert list(tmp_path.iterdir()) == [tmp_path / "made"]
 
 
 def test_links_out_of_a_built_folder_keep_their_targets_mode(tmp_path: Path) -> None:

@@ -126,19 +126,31 @@ async def test_a_result_is_any_json(body: Body) -> None:
     assert [json.loads(line) for line in said.splitlines()] == results
 
 
+LIMITS_S = (1.0, 4.0, 16.0)
+"""Where a limit is short: a machine too busy for the first one has more time with the next."""
+
+
 async def test_the_clock_stands_still_while_a_tool_is_awaited(body: Body) -> None:
     async def late(sandbox: Sandbox, calls: Sequence[ToolCall]) -> None:
-        await asyncio.sleep(5.5)
+        await asyncio.sleep(1.2 * limit_s)
         await say_where(sandbox, calls)
 
-    said, exit_, _ = await run(body, body.code(Call("other"), Write("in time")), late, timeout_s=5.0)
+    code = body.code(Call("other"), Write("in time"))
+    for limit_s in LIMITS_S:
+        said, exit_, _ = await run(body, code, late, timeout_s=limit_s)
+        if exit_.outcome == "exited":
+            break
     assert (exit_.outcome, said) == ("exited", '{"in":{}}\nin time')
-    assert exit_.wall_s > 5.0
 
 
 async def test_the_clock_runs_again_after_the_result(body: Body) -> None:
-    said, exit_, _ = await run(body, body.code(Call("other"), Wait()), say_where, timeout_s=5.0)
-    assert (exit_.outcome, said) == ("timed_out", '{"in":{}}\n')
+    code = body.code(Call("other"), Wait())
+    for limit_s in LIMITS_S:
+        said, exit_, _ = await run(body, code, say_where, timeout_s=limit_s)
+        assert exit_.outcome == "timed_out"
+        if said:
+            break
+    assert said == '{"in":{}}\n'
 
 
 async def test_a_program_that_waits_for_a_tool_can_be_cancelled(body: Body) -> None:
@@ -204,10 +216,12 @@ CITY = Tool(
 )
 
 
-async def python(body: Body, code: str, *tools: Tool) -> tuple[str, Exit, list[list[ToolCall]]]:
+async def python(
+    body: Body, code: str, *tools: Tool, **limits: object
+) -> tuple[str, Exit, list[list[ToolCall]]]:
     if not body.is_real:
         pytest.skip("the fake speaks no Python")
-    return await run(body, code, say_where, tools=tools or (CITY,))
+    return await run(body, code, say_where, tools=tools or (CITY,), **limits)
 
 
 async def test_parameters_are_those_of_the_schema(body: Body) -> None:
@@ -301,7 +315,7 @@ try:
 except BrokenPipeError:
     print("not heard any more")
 """
-    said, exit_, asked = await python(body, code)
+    said, exit_, asked = await python(body, code, timeout_s=3.0)
     if body.name == "pods":  # the line is relayed, and nobody can hang up on a relay
         assert (exit_.outcome, asked) == ("timed_out", [])
     else:

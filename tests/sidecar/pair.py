@@ -150,6 +150,8 @@ class Pair(Client):
         self._local = local
         self.agent: subprocess.Popen[bytes] | None = None
         self.sidecar: subprocess.Popen[bytes] | None = None
+        self._is_closed = False
+        """Then a thread that still waits for it to be ready waits in vain."""
 
     @property
     def url(self) -> str:
@@ -180,7 +182,7 @@ class Pair(Client):
     def start_sidecar(self, *, ready: bool = True) -> None:
         self.sidecar = self._run("/sidecar", env=self._sidecar_environment())
         if ready:
-            until(lambda: self.get("/readyz")[0] == 200, "the pair to be ready")
+            until(lambda: self.get("/readyz")[0] == 200 or self._is_closed, "the pair to be ready")
 
     def connect_to_agent(self) -> socket.socket:
         """Connect as a stranger would."""
@@ -208,6 +210,7 @@ class Pair(Client):
 
     def close(self) -> None:
         """End both and remove everything."""
+        self._is_closed = True
         for process in (self.sidecar, self.agent):
             if process:
                 process.kill()

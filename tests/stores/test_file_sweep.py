@@ -149,7 +149,7 @@ async def test_a_writer_whose_lease_ran_out_fails_rather_than_losing_bytes(
         await redis.zadd(writing, {file_id: 1})  # long ago
         assert await sweep.once() == Swept(unfinished=1)
 
-    with pytest.raises(Exception, match=r"removed|could not|took too long"):
+    with pytest.raises(Unavailable):  # S3 may refuse the next part, or hang up in the middle of it
         await store.save(OWNER, SESSION, "x", content())
     assert await store.listing(OWNER, SESSION) == []
     assert await left_behind(objects) == []

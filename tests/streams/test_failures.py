@@ -159,10 +159,12 @@ async def test_a_write_whose_answer_was_lost_is_not_written_twice(
     """The repeat finds its own events at the end of the log."""
     edge, handler = await shared.transport(PATIENT), await shared.transport(PATIENT)
     is_nats = isinstance(shared, NatsWorld)
-    for transport in (edge, handler) if is_nats else (handler,):
-        lose_every_first_answer(transport, monkeypatch)
+    if is_nats:
+        lose_every_first_answer(edge, monkeypatch)
     assert (await submit(edge, command())).result == "accepted"
-    lease = await lease_of(handler, await take(handler))
+    delivery = await take(handler)  # with its answer an entry would be lost for the time of a lease
+    lose_every_first_answer(handler, monkeypatch)
+    lease = await lease_of(handler, delivery)
     assert lease.attempt == 1
     await handler.append(lease, [started(lease), output(lease, "x", 1)])
     if is_nats:  # on Redis the next heartbeat does what one lost

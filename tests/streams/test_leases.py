@@ -144,7 +144,7 @@ async def test_renewing_keeps_entry_and_lease_for_longer_than_one_lease(world: W
     async with taking(handler) as deliveries:
         lease = await lease_of(handler, await deliveries.get())
         async with taking(other) as others:
-            for _ in range(10):
+            for _ in range(5):
                 await _renew_in_time(handler, lease)
             assert others.empty()
         await handler.finish(lease, [], finished(JOB))

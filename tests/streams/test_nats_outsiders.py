@@ -22,6 +22,7 @@ from tests.streams.helpers import (
     types,
     whole_log,
 )
+from tests.streams.test_control import listening, next_about
 
 JOB = ExecutionId("job-1")
 
@@ -72,24 +73,14 @@ def _matches(pattern: list[str], subject: list[str]) -> bool:
 async def test_a_command_published_bare_is_put_into_the_mail_and_heard(nats_world: NatsWorld) -> None:
     """One handler files it under its execution; all hear it."""
     handler, outsider, names = await nats_world.transport(), await nats_world.outsider(), nats_world.names
-    heard: list[Any] = []
-
-    async def hear(control: Any) -> None:
-        heard.append(control)
-
-    listening = asyncio.create_task(handler.listen(hear))
-    try:
+    async with listening(handler) as heard:
         await outsider.jetstream().publish(names.control, encode(CancelExecution(execution_id=JOB)))
         await outsider.jetstream().publish(
             names.control_of(JOB), encode(SendInput(execution_id=JOB, data="x"))
         )
-
-        async def both() -> bool:
-            return len({control.entry for control in heard}) == 2
-
-        await eventually(both, "both commands")
-    finally:
-        await end_tasks(listening)
+        entries: set[str] = set()
+        while len(entries) < 2:
+            entries.add((await next_about(heard, JOB)).entry)
     await submit(handler, command())
     begun = await begin(handler, await take(handler))
     assert {type(control.command) for control in begun.mail} == {CancelExecution, SendInput}  # type: ignore[union-attr]

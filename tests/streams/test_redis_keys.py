@@ -68,10 +68,12 @@ async def test_names_of_dead_consumers_are_forgotten_but_never_what_they_hold(
     async with consuming(handler, lambda delivery: run_to_the_end(handler, delivery)):
         await whole_log(handler, JOB)
 
-        async def forgotten() -> bool:
-            return dead_name not in await names()
+    async def forgotten() -> bool:
+        return dead_name not in await names()
 
-        # A name is forgotten after ten leases of silence at the earliest.
+    # A name is forgotten after ten leases of silence at the earliest.
+    impatient = await redis_world.transport(DeliveryPolicy(lease_s=0.02))
+    async with consuming(impatient, lambda delivery: run_to_the_end(impatient, delivery)):
         await eventually(forgotten, "the dead name to go")
 
 
