@@ -2,7 +2,7 @@
 
 import asyncio
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import aclosing
 from dataclasses import dataclass, field
 from functools import partial
@@ -19,6 +19,7 @@ from sandboxes.protocol import Exit, OutputFrame, Program, SandboxSpec
 from sandboxes.toolchains import find_toolchains
 from schemas.languages import LANGUAGES
 from schemas.limits import SandboxLimits
+from tests.brokers import absent
 from tests.sandboxes.ahead import acquire
 
 HERE = Path(__file__).parent
@@ -59,20 +60,36 @@ class Told:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def sandboxes(request: pytest.FixtureRequest) -> AsyncIterator[LocalSandboxes]:
-    """Local sandboxes of this machine; skipped where it cannot isolate, unless in CI."""
-    ahead = request.param == "prestarted"
+async def started() -> AsyncIterator[Callable[[str], Awaitable[LocalSandboxes]]]:
+    """Give sandboxes by how a runtime starts, each made once for all tests; skipped if none can isolate."""
+    made: dict[str, LocalSandboxes] = {}
+
+    async def get(start: str) -> LocalSandboxes:
+        if start not in made:
+            made[start] = await _start(ahead=start == "prestarted")
+        return made[start]
+
+    yield get
+    for local in made.values():
+        await local.close()
+
+
+async def _start(*, ahead: bool) -> LocalSandboxes:
     config = LocalConfig(prestarted=dict.fromkeys(PRESTARTED, 1), warm_plain=0) if ahead else LocalConfig()
-    found = partial(find_toolchains, caches=cache_folder(os.environ))
-    local = LocalSandboxes(config, found)
+    local = LocalSandboxes(config, partial(find_toolchains, caches=cache_folder(os.environ)))
     try:
         await local.start()
     except Misconfigured as lack:
-        if os.environ.get("CI") == "true":
-            raise
-        pytest.skip(str(lack))
-    yield local
-    await local.close()
+        absent(str(lack))
+    return local
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def sandboxes(
+    request: pytest.FixtureRequest, started: Callable[[str], Awaitable[LocalSandboxes]]
+) -> LocalSandboxes:
+    """Local sandboxes of this machine."""
+    return await started(request.param)
 
 
 async def run(
