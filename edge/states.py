@@ -13,8 +13,9 @@ from edge.http_dates import http_date
 from edge.refusals import Refusal, refuse
 from edge.responses import json_response
 from edge.sessions import granted
+from infra.stores.saved_state import State, StateChanged, StateRecord
 from infra.stores.sessions import Sessions
-from infra.stores.state import ANY, NONE, State, StateChanged, StateRecord, StateStore, in_chunks
+from infra.stores.state import ANY, NONE, StateStore, in_chunks
 from schemas.http import StateView
 from schemas.ids import SessionId, TenantId, is_opaque_id
 

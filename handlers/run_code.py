@@ -11,6 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 
 import structlog
 
@@ -29,7 +30,7 @@ from handlers.frames import run_program
 from handlers.journal import Journal
 from handlers.running import Registry
 from handlers.sessions import enter_session
-from handlers.state import ExecutionState, States
+from handlers.state import ExecutionState, States, fence_off
 from handlers.verdict import is_expired, last_started, may_try_again, verdict
 from infra.errors import LeaseLost, MillraceError, RequestRefused
 from infra.stores.files import FileStore
@@ -129,6 +130,8 @@ class RunCodeHandler:
     async def _own(self, begun: Begun, refusal: str) -> None:
         """Decide what is left to do for an execution this process now holds."""
         lease = begun.lease
+        if begun.started_before:
+            await fence_off(lease.command, self._states)
         if refusal:
             await self._end(begun, "rejected", refusal)
         elif reason := verdict(begun, self._config.policy.attempts_max):
@@ -176,7 +179,9 @@ class RunCodeHandler:
             return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
         try:
             files = ExecutionFiles(execution.command, self._files)
-            state = ExecutionState(execution.command, self._states)
+            state = ExecutionState(
+                execution.command, self._states, partial(self._consumer.renew, execution.lease)
+            )
             await files.put(sandbox)
             program = execution.running.enter(sandbox, execution.program(await state.order()))
             if self._is_unwanted(execution):

@@ -11,8 +11,9 @@ class Recent:
         self._bytes = 0
         self._kept: OrderedDict[str, tuple[str, bytes]] = OrderedDict()
 
-    def __contains__(self, name: str) -> bool:
-        return name in self._kept
+    def etag(self, name: str) -> str:
+        """Return the ETag of what is kept of `name`, or an empty string."""
+        return self._kept.get(name, ("", b""))[0]
 
     def get(self, name: str, etag: str) -> bytes | None:
         """Return the value of `name` if it is the one with this ETag."""

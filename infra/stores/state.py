@@ -2,12 +2,15 @@
 
 | key | type | holds |
 |---|---|---|
-| `{P}millrace:state:{<name>}` | hash, expires | `data`, `etag` (SHA-256), `size`, `saved` (ms) |
+| `{P}millrace:state:{<name>}` | hash, expires | `data`, `etag` (SHA-256), `size`, `saved` (ms), `claim` |
 | `{P}millrace:state-idle` | sorted set, by last use in ms | names, if there is an archive |
 
 A name is a digest of owner and session, so that no owner can name another's. The archive's objects are
 `state/<name>/<etag>`: they alone are enough to restore a session when Redis has lost everything. A state that
 is brought back stays in the archive too, until a newer one is archived; Redis always wins.
+
+A *claim* fences attempts off, as tokens do at a log: who claimed a state last alone may save it as his.
+Whoever proves that he holds his lease after he claimed can be sure that nobody of before saves any more.
 """
 
 import asyncio
@@ -19,15 +22,15 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from importlib import resources
-from typing import Any, Literal
+from typing import Any
 
 import structlog
 
-from infra.errors import MillraceError
 from infra.redis import RedisClient, RedisConfig, commanding
 from infra.redis_script import Script
 from infra.stores.objects import CHUNK_BYTES, ObjectMissing, ObjectStore, StoredObject
 from infra.stores.recent import Recent
+from infra.stores.saved_state import State, StateChanged, StateClaimed, StateRecord
 from schemas.ids import SessionId, TenantId
 
 PREFIX = "state/"
@@ -39,30 +42,6 @@ _WITHIN_S = 20.0
 _MS = 1000
 
 log = structlog.get_logger(__name__)
-
-
-class StateChanged(MillraceError):
-    """Another state is there than the one that was to be replaced."""
-
-
-@dataclass(frozen=True, slots=True)
-class StateRecord:
-    """What is known of a state without reading it."""
-
-    etag: str
-    """SHA-256 of its bytes, in hexadecimal."""
-    size_bytes: int
-    tier: Literal["hot", "archived"]
-    saved_at: datetime
-    expires_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A state with its bytes."""
-
-    record: StateRecord
-    data: bytes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,18 +70,23 @@ class StateStore:
         self._ttl_ms = int(terms.ttl_s * _MS)
         self._recent = Recent(terms.recent_bytes_max)
 
-    async def load(self, owner: TenantId, session_id: SessionId) -> State | None:
-        """Return a session's state and count that as a use; one from the archive is hot again."""
+    async def load(self, owner: TenantId, session_id: SessionId, claim: str = "") -> State | None:
+        """Return a session's state and count that as a use; one from the archive is hot again.
+
+        `claim` names an attempt that may save it from now on, and takes that from all others.
+        """
         name = name_of(owner, session_id)
-        if hot := await self._known(name) or await self.hot(name):
+        hot, _ = await asyncio.gather(self._take(name, claim), self._note_use(name))
+        if hot is not None:
             self._recent.keep(name, hot.record.etag, hot.data)
-            await self._touch(name)
             return hot
-        archived = await self._archived(name)
-        if archived is not None:
-            with contextlib.suppress(StateChanged):  # somebody was quicker
-                await self._swap(name, archived.data, NONE, archived.record.saved_at)
-        return archived
+        return await self._bring_back(name)
+
+    async def claim(self, owner: TenantId, session_id: SessionId, claim: str) -> None:
+        """Take from all others that they may save a session's state; `load` does so too."""
+        arguments = (claim, self._ttl_ms, ANY)
+        async with self.reaching():
+            await _TAKE.run(self.client, [self.key(name_of(owner, session_id))], arguments)
 
     async def read(self, owner: TenantId, session_id: SessionId) -> State | None:
         """Return a session's state, which is no use of it."""
@@ -121,13 +105,16 @@ class StateStore:
         return self._hot_record(etag, size, saved, max(0, left_ms))
 
     async def save(
-        self, owner: TenantId, session_id: SessionId, data: bytes, expected: str = ANY
+        self, owner: TenantId, session_id: SessionId, data: bytes, expected: str = ANY, claim: str = ""
     ) -> StateRecord:
-        """Replace the state with the ETag `expected` in one step. Raises `StateChanged`."""
+        """Replace the state with the ETag `expected` in one step; with a `claim`, only if it is the newest.
+
+        Raises `StateChanged` and `StateClaimed`.
+        """
         name = name_of(owner, session_id)
         if expected != ANY and not await self._is_hot(name):
-            await self.load(owner, session_id)  # so that what is compared is in Redis
-        return await self._swap(name, data, expected, datetime.now(UTC))
+            await self._bring_back(name)  # so that what is compared is in Redis
+        return await self._swap(name, data, expected, datetime.now(UTC), claim)
 
     async def delete(self, owner: TenantId, session_id: SessionId) -> bool:
         """Forget a session's state, wherever it is; returns whether there was any."""
@@ -135,8 +122,9 @@ class StateStore:
         archived = [found async for found in self._objects_of(name)]
         for found in archived:
             await self.objects.delete(found.key)
+        was_hot = await self._is_hot(name)
         async with self.reaching():
-            was_hot = await self.client.delete(self.key(name))
+            await self.client.delete(self.key(name))
             await self.client.zrem(self.idle_key, name)
         return bool(was_hot or archived)
 
@@ -150,14 +138,18 @@ class StateStore:
             data, etag, size, saved = await self.client.hmget(self.key(name), "data", "etag", "size", "saved")
         return None if data is None else State(self._hot_record(etag, size, saved, self._ttl_ms), data)
 
-    async def _known(self, name: str) -> State | None:
-        """Return the state that is in Redis if its bytes are here."""
-        if name not in self._recent:
-            return None
+    async def _take(self, name: str, claim: str) -> State | None:
+        """Return the state that is in Redis; its bytes are not sent if they are here."""
+        arguments = (claim, self._ttl_ms, self._recent.etag(name))
         async with self.reaching():
-            etag, size, saved = await self.client.hmget(self.key(name), "etag", "size", "saved")
-        data = None if etag is None else self._recent.get(name, etag.decode())
-        return None if data is None else State(self._hot_record(etag, size, saved, self._ttl_ms), data)
+            etag, size, saved, data = await _TAKE.run(self.client, [self.key(name)], arguments)
+        if etag is None:
+            return None
+        if data is None:
+            data = self._recent.get(name, etag.decode())
+        if data is None:  # let go of in between
+            return await self.hot(name)
+        return State(self._hot_record(etag, size, saved, self._ttl_ms), data)
 
     async def _is_hot(self, name: str) -> bool:
         async with self.reaching():
@@ -176,25 +168,35 @@ class StateStore:
         """Turn every failure of Redis into `Unavailable`."""
         return commanding(self.config, _WITHIN_S)
 
-    async def _swap(self, name: str, data: bytes, expected: str, saved_at: datetime) -> StateRecord:
+    async def _swap(
+        self, name: str, data: bytes, expected: str, saved_at: datetime, claim: str = ""
+    ) -> StateRecord:
         etag = hashlib.sha256(data).hexdigest()
         saved_ms = int(saved_at.timestamp() * _MS)
         sent = b"" if expected == etag else data  # a run that changed nothing leaves what it found
-        arguments = (expected, sent, etag, len(data), saved_ms, self._ttl_ms)
+        arguments = (expected, sent, etag, len(data), saved_ms, self._ttl_ms, claim)
+        await self._note_use(name)  # first: a name too many is found out, one too few never
         async with self.reaching():
-            await self._note_use(name)  # first: a name too many is found out, one too few never
-            if not await _SWAP.run(self.client, [self.key(name)], arguments):
-                raise StateChanged("Another state is there by now.")
+            answer = await _SWAP.run(self.client, [self.key(name)], arguments)
+        if answer == b"changed":
+            raise StateChanged("Another state is there by now.")
+        if answer == b"claimed":
+            raise StateClaimed("Another attempt has the session by now.")
         self._recent.keep(name, etag, data)
         return StateRecord(etag, len(data), "hot", saved_at, self._expiry(self._ttl_ms))
 
-    async def _touch(self, name: str) -> None:
-        async with self.reaching():
-            await asyncio.gather(self.client.pexpire(self.key(name), self._ttl_ms), self._note_use(name))
-
     async def _note_use(self, name: str) -> None:
         if self.terms.archive_ttl is not None:
-            await self.client.zadd(self.idle_key, {name: int(time.time() * _MS)})
+            async with self.reaching():
+                await self.client.zadd(self.idle_key, {name: int(time.time() * _MS)})
+
+    async def _bring_back(self, name: str) -> State | None:
+        """Return the archived state, in Redis again."""
+        archived = await self._archived(name)
+        if archived is not None:
+            with contextlib.suppress(StateChanged):  # somebody was quicker
+                await self._swap(name, archived.data, NONE, archived.record.saved_at)
+        return archived
 
     async def _archived(self, name: str) -> State | None:
         found = await self._newest(name)
@@ -255,4 +257,4 @@ def _script(name: str) -> Script:
     return Script(resources.files(__package__).joinpath("lua", f"{name}.lua").read_text())
 
 
-_SWAP, _DROP = _script("state_swap"), _script("state_drop")
+_TAKE, _SWAP, _DROP = _script("state_take"), _script("state_swap"), _script("state_drop")

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from edge.app import Stores, create_app
 from edge.config import EdgeConfig
 from edge.keys import Keyring
+from infra.stores.saved_state import StateChanged
 from infra.stores.sessions import Session, TooManySessions, UnknownSession
-from infra.stores.state import StateChanged
 from schemas.commands import RunCode
 from schemas.files import FileRef
 from schemas.ids import SessionId

@@ -1,15 +1,18 @@
 """Variables of sessions, from run to run, over real stores and pretended sandboxes."""
 
+import asyncio
 from datetime import timedelta
 
 import pytest
 
 from handlers.run_code import RunCodeConfig, RunCodeHandler
+from handlers.running import Registry
 from handlers.state import States
 from infra.errors import Unavailable
 from infra.redis import build_redis
 from infra.stores.folder_objects import FolderObjects
 from infra.stores.state import StateStore, StateTerms
+from infra.stores.state_archive import StateArchive
 from sandboxes.fake_script import Die, End, Put, Recall, Remember, Wait, Write
 from schemas.events import StateInfo
 from schemas.ids import SessionId, TenantId
@@ -150,6 +153,110 @@ async def test_a_state_replaced_while_the_code_ran_is_not_overwritten(session, s
     assert "replaced by somebody else" in finished.state.error
     sandboxes.acquire = acquire
     assert (await session(Recall("x")))[0] == "uploaded"
+
+
+@pytest.fixture
+def meanwhile(sandboxes):
+    """Do something between the end of the code and the saving of its variables."""
+
+    def arrange(happen):
+        acquire = sandboxes.acquire
+
+        async def acquire_and_wait(spec):
+            sandbox = await acquire(spec)
+            take = sandbox.saved_state
+
+            async def take_late():
+                sandbox.saved_state = take
+                sandboxes.acquire = acquire
+                await happen(spec.execution_id)
+                return await take()
+
+            sandbox.saved_state = take_late
+            return sandbox
+
+        sandboxes.acquire = acquire_and_wait
+
+    return arrange
+
+
+@pytest.fixture
+def taken_over(broker, transport, handler, delivery_of):
+    """The lease runs out, and another handler is handed the entry."""
+
+    async def take_over(execution_id):
+        (entry,) = broker.entries.values()
+        broker.execution(execution_id).held_until = 0.0
+        other = RunCodeHandler(
+            handler._config,
+            transport,
+            handler._sandboxes,
+            handler._files,
+            Registry(),
+            handler._now,
+            states=handler._states,
+        )
+        await other.on_delivery(delivery_of(entry.body, entry.id))
+
+    return take_over
+
+
+async def test_a_handler_that_slept_through_its_lease_saves_nothing(session, meanwhile, taken_over) -> None:
+    """Its execution is lost, and the session stays as it was."""
+    await session(Remember("x", "before"))
+    meanwhile(taken_over)
+    _, finished = await session(Remember("x", "after"))
+    assert finished.outcome == "lost"
+    assert (await session(Recall("x")))[0] == "before"
+
+
+async def test_the_attempt_that_counts_saves_and_the_one_before_does_not(
+    session, meanwhile, taken_over
+) -> None:
+    """The one that slept wakes when the other has ended, and begins where it was: before it saves."""
+    meanwhile(taken_over)
+    _, finished = await session(Remember("x", "kept"), retry="always")
+    assert (finished.outcome, finished.attempt, finished.state.saved) == ("exited", 2, True)
+    assert (await session(Recall("x")))[0] == "kept"
+
+
+async def test_a_claim_that_somebody_made_in_his_sleep_is_taken_back(session, meanwhile, store) -> None:
+    """Whoever holds the lease can prove it, and saves."""
+    meanwhile(lambda _: store.claim(DEFAULT, SESSION, "a-sleeper"))
+    _, finished = await session(Remember("x", "kept"))
+    assert finished.state.saved
+    assert (await session(Recall("x")))[0] == "kept"
+
+
+async def test_whoever_cannot_prove_his_lease_takes_no_claim_back(session, meanwhile, store, broker) -> None:
+    """His execution is somebody else's by now."""
+    await session(Remember("x", "before"))
+
+    async def lose_both(execution_id):
+        await store.claim(DEFAULT, SESSION, "who-is-next")
+        broker.execution(execution_id).lease("another-entry", broker.clock() + 0.2)
+
+    meanwhile(lose_both)
+    asleep = asyncio.create_task(session(Remember("x", "after")))
+    await asyncio.wait([asleep], timeout=0.2)
+    assert not asleep.done()
+    assert (await store.read(DEFAULT, SESSION)).data == b'{"x":"before"}'
+    asleep.cancel()
+
+
+async def test_what_is_archived_while_the_code_runs_is_replaced_all_the_same(
+    session, meanwhile, store
+) -> None:
+    """The claim goes with it, and is made again."""
+    await session(Remember("x", "before"))
+
+    async def archive(_):
+        await StateArchive(store, after_s=0, every_s=1).once()
+
+    meanwhile(archive)
+    _, finished = await session(Remember("x", "after"))
+    assert finished.state.saved
+    assert (await session(Recall("x")))[0] == "after"
 
 
 async def test_a_state_that_cannot_be_read_is_neither_used_nor_replaced(session, store, monkeypatch) -> None:

@@ -14,7 +14,10 @@ EDGE_STEPS = ("submit: recorded", "submit: sent", "submit: answered", "send: mai
 FAR = ("begin", "append", "finish", "renew", "release", "reject", "bury")
 """What crosses the network, and so can be late, or never come back."""
 CROSSINGS = tuple(f"{call}: {way}" for call in FAR for way in ("sent", "answered"))
-STORES = ("state: loaded", "state: saved", "sandbox: taken", "sandbox: run", "sandbox: closed")
+STORES = (
+    *("state: asked", "state: loaded", "state: claimed", "state: sent", "state: saved"),
+    *("sandbox: taken", "sandbox: run", "sandbox: closed"),
+)
 NEVER = {
     *("release: sent", "release: answered", "release: given back", "release: published"),
     *("reject: sent", "reject: answered", "reject: result told"),
@@ -31,7 +34,7 @@ CHANCES = (
     *("overdue", "overtaken on the way", "control came first"),
 )
 """What chance brings about; each is counted when it happened, not when it was drawn."""
-SELDOM = ("state replaced meanwhile",)
+SELDOM = ("state claimed meanwhile",)
 """A handler slept through its lease, and its code was done before that of whoever came next."""
 
 

@@ -162,7 +162,7 @@ class Process:
             return around.broker.now() + timedelta(seconds=skew_s)
 
         config = RunCodeConfig(bounds=Bounds(), limits=SandboxLimits(timeout_s=60.0), policy=around.policy)
-        states: Any = StatesOfProcess(around.states, self.wire, around.coverage)
+        states: Any = StatesOfProcess(around.states, self.wire, around.coverage, around.broker.history)
         consumer: Any = Noting(self.wire, around.coverage)
         files: Any = _NoFiles()
         return RunCodeHandler(

@@ -1,7 +1,7 @@
 """What must hold of sessions: turns in the order of publication, one at a time, and no state forgotten."""
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise
 
 from schemas.events import AnyEvent, Finished, Output, Started
@@ -22,6 +22,8 @@ def check_sessions(jobs: Sequence[Job], broker: WatchedBroker, logs: Logs, state
         in_turn = _check_turns(members, broker)
         _check_order(in_turn, broker)
         _check_states(in_turn, logs, states.writers(owner))
+        _check_savers(members, broker, zip(states.writers(owner), states.saved_at[owner], strict=True))
+    assert not states.replaced, f"{states.replaced[0]} held the claim, and another state was there"
 
 
 def _check_turns(members: Sequence[str], broker: WatchedBroker) -> list[str]:
@@ -58,6 +60,15 @@ def _check_states(in_turn: Sequence[str], logs: Logs, writers: Sequence[str]) ->
         if finished.state.saved:
             assert name in writers, f"{name} said that its variables were saved"
             newest = _last(writers, name)
+
+
+def _check_savers(members: Sequence[str], broker: WatchedBroker, saves: Iterable[tuple[str, int]]) -> None:
+    """Check that nobody saved who had ended, or after whoever came next had started."""
+    for name, at in saves:
+        before = [entry for entry in broker.history[:at] if entry[0] in members]
+        assert (name, "finished") not in before, f"{name} saved variables after its end"
+        started = [who for who, happened in before if happened == "running"]
+        assert started[-1:] == [name], f"{name} saved variables in the turn of {started[-1:]}"
 
 
 def output_of(events: Sequence[AnyEvent]) -> bytes:

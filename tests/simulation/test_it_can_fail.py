@@ -2,7 +2,7 @@
 
 import pytest
 
-from infra.stores.state import State
+from infra.stores.saved_state import State
 from streams.lanes import FairOrder, _Ring
 from streams.memory import MemoryTransport
 from streams.memory.broker import MemoryBroker
@@ -172,6 +172,19 @@ def test_a_state_that_is_forgotten_is_noticed(monkeypatch):
 
     monkeypatch.setattr(SharedStates, "newest", stale)
     assert "newer ones were saved before" in fails_within(SEEDS_TO_NOTICE)
+
+
+def test_variables_saved_by_whoever_slept_are_noticed(monkeypatch):
+    """A store that forgets who claimed a state last."""
+    replace = SharedStates.replace
+
+    def unfenced(self, owner, data, expected, claim, now):
+        self.claims[owner] = claim
+        return replace(self, owner, data, expected, claim, now)
+
+    monkeypatch.setattr(SharedStates, "replace", unfenced)
+    said = fails_within(SEEDS_TO_NOTICE)
+    assert "saved variables" in said or "held the claim" in said
 
 
 def test_acknowledging_before_the_result_loses_it_when_a_handler_dies_in_between(monkeypatch):

@@ -11,7 +11,8 @@ from infra.errors import Unavailable
 from infra.redis import RedisClient, RedisConfig
 from infra.stores.objects import ObjectStore
 from infra.stores.recent import Recent
-from infra.stores.state import NONE, StateChanged, StateStore, StateTerms, name_of, object_key
+from infra.stores.saved_state import StateChanged, StateClaimed
+from infra.stores.state import NONE, StateStore, StateTerms, name_of, object_key
 from infra.stores.state_archive import Archived, StateArchive
 from schemas.ids import SessionId, TenantId
 
@@ -116,7 +117,7 @@ def test_no_more_is_kept_here_than_was_agreed() -> None:
     for number in range(6):
         recent.keep(f"name-{number}", "etag", bytes(100))
     recent.keep("large", "etag", bytes(101))
-    assert [name for name in ("large", *(f"name-{n}" for n in range(6))) if name in recent] == [
+    assert [name for name in ("large", *(f"name-{n}" for n in range(6))) if recent.etag(name)] == [
         f"name-{number}" for number in range(2, 6)
     ]
     assert recent.get("name-5", "etag") == bytes(100)
@@ -147,6 +148,33 @@ async def test_of_many_who_replace_the_same_one_wins(states: StateStore) -> None
     saves = [states.save(OWNER, SESSION, b"by %d" % n, first.etag) for n in range(20)]
     results = await asyncio.gather(*saves, return_exceptions=True)
     assert sum(not isinstance(result, StateChanged) for result in results) == 1
+
+
+async def test_only_who_claimed_it_last_saves(states: StateStore) -> None:
+    """Whatever state is expected; and clients, who claim nothing, as ever."""
+    first = await states.save(OWNER, SESSION, b"before")
+    for name in ("earlier", "later"):
+        await states.load(OWNER, SESSION, name)
+    with pytest.raises(StateClaimed):
+        await states.save(OWNER, SESSION, b"of the earlier", first.etag, "earlier")
+    saved = await states.save(OWNER, SESSION, b"of the later", first.etag, "later")
+    with pytest.raises(StateChanged):
+        await states.save(OWNER, SESSION, b"of the later, once more", first.etag, "later")
+    await states.save(OWNER, SESSION, b"of a client", saved.etag)
+    assert await loaded(states) == b"of a client"
+
+
+async def test_a_claim_on_nothing_is_no_state(states: StateStore) -> None:
+    """It counts, and shows nowhere."""
+    assert await states.load(OWNER, SESSION, "mine") is None
+    assert await states.find(OWNER, SESSION) is None
+    assert await states.read(OWNER, SESSION) is None
+    assert await states.delete(OWNER, SESSION) is False
+    with pytest.raises(StateClaimed):
+        await states.save(OWNER, SESSION, b"mine", NONE, "mine")
+    await states.claim(OWNER, SESSION, "mine")
+    await states.save(OWNER, SESSION, b"mine", NONE, "mine")
+    assert await loaded(states) == b"mine"
 
 
 async def test_looking_says_when_it_ends(states: StateStore) -> None:
