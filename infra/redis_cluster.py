@@ -6,7 +6,8 @@ their turn before they start, so that a node has always room for them and for a 
 
 import asyncio
 import ssl
-from typing import Any
+from collections.abc import Coroutine
+from typing import Any, TypeVar
 
 from redis.asyncio import RedisCluster
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -14,6 +15,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from infra.cancellation import cancellation_kept
 from infra.redis_tls import TlsConnection
+from infra.tasks import end_tasks
+
+T = TypeVar("T")
 
 _SPARE = 4
 """Connections a node may have beside those of commands: for looks at the cluster and redirections."""
@@ -75,9 +79,21 @@ class ClusterCommands:
         within_s = self._silent_s + blocks_s
         try:
             async with asyncio.timeout(within_s):
-                return await self._cluster.execute_command(*command)
+                if not blocks_s:
+                    return await self._cluster.execute_command(*command)
+                return await _while_wanted(self._cluster.execute_command(*command))
         except TimeoutError:
             raise RedisTimeoutError(f"no answer within {within_s} s") from None
 
     async def aclose(self) -> None:
         """Do nothing: the connections are the client's."""
+
+
+async def _while_wanted(blocking: Coroutine[Any, Any, T]) -> T:
+    """Return what `blocking` does. A cancellation that the library loses is repeated."""
+    task = asyncio.create_task(blocking)
+    try:
+        await asyncio.wait([task])
+    finally:
+        await end_tasks(task, patience_s=0.05)
+    return task.result()

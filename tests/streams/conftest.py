@@ -149,7 +149,9 @@ class NatsWorld:
     async def outsider(self) -> Client:
         """Return a plain client. Replies under this test's prefix are kept for it."""
         if self._client is None:
-            self._client = await nats.connect(list(self.config.servers))
+            self._client = await nats.connect(
+                list(self.config.servers), reconnect_time_wait=0.05, max_reconnect_attempts=-1
+            )
             await self._client.jetstream().add_stream(
                 name=self.names.stream("REPLIES"), subjects=[f"{self.config.prefix}backend:answers"]
             )
@@ -198,8 +200,9 @@ class NatsWorld:
         for transport in self._made:
             await transport.close()
         if self._client is not None:
-            with suppress(nats.errors.Error, OSError):  # the server may be gone
-                await self.flush()
+            with suppress(nats.errors.Error, OSError):
+                if self._client.is_connected:  # else the server is gone
+                    await self.flush()
             # TypeError: what asyncio of Python 3.12 and 3.13.0 makes of writing to a connection that is gone.
             with suppress(nats.errors.Error, OSError, TypeError):
                 await self._client.close()
