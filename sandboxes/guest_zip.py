@@ -14,7 +14,7 @@ _PACKAGE = Path(__file__).parent / "guest"
 
 @functools.cache
 def guest_zip() -> bytes:
-    """Return the package `guest`, compressed: less than the 64 KiB that fit a pipe."""
+    """Return the package `guest`, compressed."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
         for path in sorted(_PACKAGE.glob("*.py")):

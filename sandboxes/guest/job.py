@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import _socket
 import array
+import gc
 import json
 import marshal
 import multiprocessing.process
@@ -21,7 +22,7 @@ import sys
 import time
 from typing import Any
 
-from . import script, state, tools
+from . import hooks, script, state, tools
 from .isolation import WORKING_DIRECTORY, greeting
 
 _CHUNK_BYTES = 1 << 14
@@ -59,12 +60,19 @@ def carry_out(job: Any) -> None:
 
 def get_ready() -> None:
     """Say ready, when all that an order will write to is copied: go its way before there is one."""
+    rehearse()
+    _GREETING.carry_out()
+
+
+def rehearse() -> None:
+    """Become a process of its own, and go the way of an order that has a program of no consequence."""
+    gc.enable()
+    hooks.fresh_start()
     _forget_what_siblings_share()
     order = marshal.loads(_REHEARSAL)  # noqa: S302 - our own
     _adopt(order["fds"], order)
     _set_environment(USUAL_ENVIRONMENT)
     script.rehearse()
-    _GREETING.carry_out()
 
 
 def _obey(job: Any, order: dict[str, Any], stdio: list[int]) -> None:

@@ -10,14 +10,13 @@ import _socket
 import array
 import base64
 import contextlib
-import gc
 import os
 import select
 import signal
 import sys
 from typing import Any, NamedTuple
 
-from . import hooks, isolation, job, kernel, state, warmth
+from . import hooks, isolation, job, kernel, pinning, state, warmth
 from .isolation import Confinement, Folder, Handles
 from .keeper import ended, kill, say
 from .row import Row, Slot
@@ -67,6 +66,7 @@ class Nursery:
         _hide_ourselves()
         hooks.hold_back()
         warmth.freeze()
+        pinning.pin_what_is_written(job.rehearse)
         say(self._control, b'{"ready": [%s]}' % ", ".join(f'"{name}"' for name in self._modules).encode())
         while True:
             for fd, _ in self._poller.poll():
@@ -121,8 +121,6 @@ class Nursery:
     def _become_child(self, steps: Row) -> None:
         try:
             steps.carry_out()
-            gc.enable()
-            hooks.fresh_start()
             job.get_ready()
         except BaseException as error:
             _fail(error)

@@ -1,6 +1,7 @@
 """Starting one sandbox: bubblewrap outside, process 1 inside, and their certain end."""
 
 import asyncio
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ from sandboxes.seccomp import filter_bytes
 
 _COMPLAINT_BYTES_MAX = 2000
 _OOM_SCORE_MIN = 100
+_PIPE_BYTES = 64 * 1024
+"""What a pipe holds as it is made."""
 INIT = "init.py"
 BOOT = "import marshal, os; exec(marshal.loads(os.fdopen({fd}, 'rb').read()))"
 
@@ -113,10 +116,12 @@ class Inheritance:
         self.fds.append(fd)
 
     def give(self, data: bytes) -> int:
-        """Return a descriptor from which `data`, less than a pipe's 64 KiB, can be read."""
+        """Return a descriptor from which `data`, at most 1 MiB, can be read. Raises OSError."""
         read_end, write_end = os.pipe()
         self._open.callback(os.close, read_end)
         self.fds.append(read_end)
+        if len(data) > _PIPE_BYTES:  # all of it must fit, for nobody reads yet
+            fcntl.fcntl(write_end, fcntl.F_SETPIPE_SZ, len(data))
         with os.fdopen(write_end, "wb") as pipe:
             pipe.write(data)
         return read_end
