@@ -1,6 +1,7 @@
 # Every target sets up first what it needs. All paths are relative, so the checkout may have spaces in its name.
 PYTHON ?=
-WORKERS ?= 2
+# One more than the cores of a small machine: half of the suite waits for what others do.
+WORKERS ?= 3
 ARGS ?=
 venv := .venv/bin
 # Suites with a target of their own: they take longer, or want more of the machine.
@@ -35,7 +36,7 @@ test-brokers: setup ## run what is about brokers over every arrangement of them,
 test-languages: setup ## run every language through everything, also those whose compilers are slow
 	@$(pytest) -m languages $(ARGS) tests/sandboxes
 
-fuzz: setup ## ask with ten times as many requests drawn at random
+fuzz: setup ## ask with twenty times as many requests drawn at random
 	@$(pytest) -m hypothesis --hypothesis-profile=thorough $(ARGS) tests/edge tests/handlers tests/schemas tests/infra
 
 e2e: setup ## run whole services as their users do: processes, pages, examples, real clients

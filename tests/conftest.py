@@ -27,7 +27,7 @@ Arranged = Callable[[str], Arrangement]
 # No slow machine fails what is drawn at random. `make fuzz` asks for the thorough profile.
 _BEARING = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
 settings.register_profile("thorough", max_examples=600, **_BEARING)
-settings.register_profile("usual", max_examples=60, **_BEARING)
+settings.register_profile("usual", max_examples=30, **_BEARING)
 settings.load_profile("usual")
 
 

@@ -40,7 +40,10 @@ class JavaScriptBody(Body):
         return await super().run(program, language=language, files=files, **limits)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["tier-A", "tier-B"])
+UNGROUPED = pytest.param("tier-B", marks=pytest.mark.languages)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session", params=["tier-A", UNGROUPED])
 async def body(request: pytest.FixtureRequest, toolchains: Find) -> AsyncIterator[Body]:
     sandboxes = await standing(request.param, toolchains, prestarted={"js": 1}, **_NO_PYTHON)
     yield JavaScriptBody(request.param, sandboxes)

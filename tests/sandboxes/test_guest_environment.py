@@ -79,6 +79,7 @@ def test_every_package_that_is_wanted_is_pinned_with_hashes() -> None:
             assert re.search(rf"^{re.escape(line)}==\S+.*\\\n    --hash=sha256:", pinned, re.MULTILINE), line
 
 
+@pytest.mark.languages
 def test_all_of_it_can_be_imported_by_python_alone(guest: Path) -> None:
     """With -I, as programs are run: no path but the environment's own."""
     code = f"import {', '.join(sorted(EXPECTED))}"

@@ -62,7 +62,11 @@ PROGRAMS = {
 }
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["warm", "tier-A"])
+COLD = pytest.param("tier-A", marks=pytest.mark.languages)
+"""Every import anew: in `make test` warm Python shows that the packages work."""
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["warm", COLD])
 async def body(request: pytest.FixtureRequest) -> AsyncIterator[Body]:
     caches = cache_folder(os.environ)
     if not guest_folder(find_tools(os.geteuid())["py"], caches).is_dir():

@@ -188,7 +188,8 @@ async def test_work_in_pods_finishes_while_the_api_is_away(bench: Bench) -> None
     await sandbox.close()
 
 
-async def test_a_job_that_cannot_get_its_image_says_so(bench: Bench) -> None:
+async def test_a_job_that_cannot_get_its_image_says_so(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sandboxes.kubernetes.jobs._STUCK_S", 0.3)
     bench.cluster.kubelet = lambda _pod: waiting("ErrImagePull", "no such image")
     with pytest.raises(SandboxUnavailable, match="no such image"):
         await bench.sandboxes.acquire(SandboxSpec("test", "rs", LIMITS))
