@@ -38,6 +38,11 @@ class ApiError(MillraceError):
         self.retry_after_s = retry_after_s
         """How long the server asks to be left alone."""
 
+    @property
+    def is_doubtful(self) -> bool:
+        """Whether what was asked for may have been done all the same."""
+        return self.status == 0 or self.status >= 500
+
 
 class KubernetesApi:
     """One connection to the cluster that this process runs in, or that its kubeconfig names."""

@@ -6,7 +6,6 @@ that the next leader would miss.
 """
 
 import asyncio
-import secrets
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -29,12 +28,13 @@ from sandboxes.kubernetes.claims import (
     secret_of,
 )
 from sandboxes.kubernetes.config import KubernetesConfig
+from sandboxes.kubernetes.creations import Creations
 from sandboxes.kubernetes.holders import Holders
 from sandboxes.kubernetes.job_sweep import JobSweep
 from sandboxes.kubernetes.lease import Lease
 from sandboxes.kubernetes.plan import Plan, Scene, Verdict, make_plan
 from sandboxes.kubernetes.pod_manifest import pod_manifest, template_of
-from sandboxes.kubernetes.pod_names import Identity, selector
+from sandboxes.kubernetes.pod_names import Identity, Manifest, selector
 from sandboxes.kubernetes.pod_state import PodState
 from sandboxes.kubernetes.pool_notes import notes_of
 from sandboxes.kubernetes.trouble_events import TroubleEvents
@@ -63,6 +63,7 @@ class PodPool:
         self._claims = claims
         self._lease = Lease(api, f"{config.pod.instance}-pool", identity)
         self._identity = identity
+        self._creations = Creations(config.pod.instance)
         self._back_offs = BackOffs(clock)
         self._holders = Holders(claims, clock)
         self._sweep = JobSweep(api, selector(config.pod, "job"), clock)
@@ -134,8 +135,10 @@ class PodPool:
             await asyncio.sleep(_REDIS_PAUSE_S)
 
     def _scene(self, watch: PodWatch, states: dict[str, str]) -> Scene:
+        pods = watch.pods
+        self._creations.saw(pods)
         return Scene(
-            pods=dict(watch.pods),
+            pods=pods,
             states=states,
             gone=self._holders.gone,
             sizes=self._sizes,
@@ -187,18 +190,26 @@ class PodPool:
         return missing
 
     async def _create(self, language: str, watch: PodWatch) -> None:
-        name = f"{self._config.pod.instance}-{language}-{secrets.token_hex(5)}"
+        name, is_answered = self._creations.begin(language), False
+        try:
+            watch.note(await self._api.create("pods", self._manifest(name, language)))
+            is_answered = True
+        except ApiError as error:
+            is_answered = not error.is_doubtful and error.status != 409  # it is there: the watch will tell
+            if error.status != 409:
+                self._back_offs.failed(language, error.reason, error.retry_after_s)
+                log.warning("pod_not_created", language=language, reason=error.reason)
+        finally:
+            self._creations.end(name, is_answered=is_answered)
+
+    def _manifest(self, name: str, language: str) -> Manifest:
         identity = Identity(
             name=name,
             secret_sha256=digest_of(secret_of(name, self._root)),
             deadline_s=int(self._config.pool.idle_s_max + self._config.pod.longest_run_s(language)),
             owner=self._lease.owner,
         )
-        try:
-            watch.note(await self._api.create("pods", pod_manifest(language, self._config.pod, identity)))
-        except ApiError as error:
-            self._back_offs.failed(language, error.reason, error.retry_after_s)
-            log.warning("pod_not_created", language=language, reason=error.reason)
+        return pod_manifest(language, self._config.pod, identity)
 
     async def _tell(self, plan: Plan, trouble: str) -> None:
         """Say how full the pools are, to the handlers and, if something is wrong, to the cluster."""

@@ -120,15 +120,12 @@ class Service:
         return self.view(execution)
 
     def until_full(self, count: int) -> None:
-        """Wait until at least so many pods wait, and there is no other pod and no Job.
-
-        One too many may be there: a creation whose answer the pool did not get in time.
-        """
+        """Wait until so many pods wait, and there is no other pod and no Job."""
 
         def is_full() -> bool:
             waiting = self.waiting()
             all_wait = {f"pod/{name}" for name in waiting} == self.pods() and not self.jobs()
-            return all_wait and len(waiting) >= count
+            return all_wait and len(waiting) == count
 
         until(is_full, f"{count} pods and nothing else", PATIENCE_S)
 

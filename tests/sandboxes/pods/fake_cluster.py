@@ -7,16 +7,18 @@ cluster tests. Pods get ready by themselves after `starting_s`, unless `kubelet`
 
 import asyncio
 import copy
+import inspect
 import json
 import uuid
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any
 
 from aiohttp import web
 
 Object = dict[str, Any]
-Fault = Callable[[web.Request], web.StreamResponse | None]
+Answer = web.StreamResponse | None
+Fault = Callable[[web.Request], Answer | Awaitable[Answer]]
 
 
 class FakeCluster:
@@ -30,7 +32,7 @@ class FakeCluster:
         self.deleted: list[str] = []
         self.requests: list[tuple[str, str]] = []
         self.fault: Fault | None = None
-        """Asked before every request; what it returns is the answer."""
+        """Asked before every request; what it returns is the answer. It may take its time."""
         self.kubelet: Callable[[Object], Object | None] = self._make_ready
         """Returns the status that a new pod gets, or None to leave it as it is."""
         self.token = "token-1"
@@ -110,13 +112,18 @@ class FakeCluster:
         gone["metadata"]["resourceVersion"] = self._next()
         await self._tell(kind, "DELETED", gone)
 
-    async def _answer(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - a table
-        parts = request.path.strip("/").split("/")
+    async def _answer(self, request: web.Request) -> web.StreamResponse:
         self.requests.append((request.method, request.path))
-        if self.fault and (answer := self.fault(request)):
-            return answer
+        answer = self.fault(request) if self.fault else None
+        if inspect.isawaitable(answer):
+            answer = await answer
+        return answer or await self.answer(request)
+
+    async def answer(self, request: web.Request) -> web.StreamResponse:  # noqa: PLR0911 - a table
+        """Answer as the real one would."""
         if request.headers.get("Authorization") != f"Bearer {self.token}":
             return refuse(401, "Unauthorized")
+        parts = request.path.strip("/").split("/")
         at = parts.index("namespaces") + 2
         kind, name = parts[at], parts[at + 1] if len(parts) > at + 1 else ""
         match request.method:
