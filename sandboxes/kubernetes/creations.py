@@ -1,4 +1,4 @@
-"""Names of the pods that are asked for: one whose answer is not had is asked for again, and no other in its place.
+"""Names of pods that are asked for: one whose answer was lost is asked for again, and no other in its place.
 
 An answer is lost to a timeout, to an API server that dies, or to the end of our own lease. Whether the pod
 was made is not known then; asked for by the same name, the server makes it or says that it is there.
@@ -35,6 +35,4 @@ class Creations:
 
     def saw(self, pods: Container[str]) -> None:
         """Forget those that are there."""
-        self._unanswered = {
-            name: language for name, language in self._unanswered.items() if name not in pods
-        }
+        self._unanswered = {name: language for name, language in self._unanswered.items() if name not in pods}

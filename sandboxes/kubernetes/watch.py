@@ -56,7 +56,7 @@ class PodWatch:
                 await asyncio.sleep(max(error.retry_after_s, min(_PAUSE_S_MAX, 0.25 * 2**failures)))
 
     def note(self, pod: Object) -> None:
-        """Take note of a pod that was just created, unless all of its story was told before its answer came."""
+        """Take note of a pod that was just created, unless its story was told before its answer came."""
         if (version := int(pod["metadata"]["resourceVersion"])) > self._version:
             self._noted[pod["metadata"]["name"]] = (version, pod_state(pod))
 

@@ -86,7 +86,7 @@ class Reaper:
         setattr(owner, method, wrapped)
 
 
-def _append_point(_self: Any, _lease: Any, events: Any) -> str:
+def append_point(_self: Any, _lease: Any, events: Any) -> str:
     from schemas.events import Started
 
     return "append started" if any(isinstance(event, Started) for event in events) else "append output"
@@ -98,7 +98,7 @@ def prepare(doom: Doom) -> None:
     transport = getattr(importlib.import_module(module), name)
     reaper = Reaper(doom)
     for method in _TRANSPORT:
-        reaper.wrap(transport, method, _append_point if method == "append" else None)
+        reaper.wrap(transport, method, append_point if method == "append" else None)
     _tell_when_up(transport)
     if doom.point in HANDLER_POINTS:
         from sandboxes.local.sandbox import LocalSandbox

@@ -28,7 +28,10 @@ PATIENCE_S = 120.0
 
 
 class Service:
-    """The processes of one Millrace."""
+    """The processes of one Millrace, by their components, with a number where there are several."""
+
+    program = "millrace"
+    """The module that is run."""
 
     def __init__(
         self, cluster: Cluster, namespace: str, redis_url: str, folder: Path, **settings: str
@@ -40,8 +43,9 @@ class Service:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
 
-    def start(self, component: str) -> None:
+    def start(self, name: str) -> None:
         """Start one by the command that the chart's image runs."""
+        component = name.partition("-")[0]
         account = component if component != "edge" else "handlers"
         environment = {
             "PATH": os.environ["PATH"],
@@ -62,14 +66,14 @@ class Service:
             "API_KEY": KEY,
             **self._settings,
         }
-        with (self._folder / f"{component}.log").open("ab") as log:
-            command = [sys.executable, "-m", "millrace", component]
-            self.running[component] = subprocess.Popen(
+        with (self._folder / f"{name}.log").open("ab") as log:
+            command = [sys.executable, "-m", self.program, component]
+            self.running[name] = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
 
-    def kill(self, component: str) -> None:
-        process = self.running.pop(component)
+    def kill(self, name: str) -> None:
+        process = self.running.pop(name)
         process.send_signal(signal.SIGKILL)
         process.wait()
 
@@ -85,9 +89,8 @@ class Service:
 
     def ask(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
         """Return the answer, whatever its status; empty while nobody answers."""
-        headers = {"x-api-key": KEY, "content-type": "application/json"}
         data = json.dumps(body).encode() if body is not None else None
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}{path}", data, headers)
+        request = self._request(path, data, **{"content-type": "application/json"})
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
                 return {"http": answer.status, **json.loads(answer.read() or b"{}")}
@@ -95,6 +98,17 @@ class Service:
             return {"http": error.code, **json.load(error)}
         except OSError:
             return {}
+
+    def events(self, execution: str) -> list[dict[str, Any]]:
+        """Return the log of an execution that has ended."""
+        request = self._request(f"/executions/{execution}/events", accept="application/x-ndjson")
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as answer:
+            return [json.loads(line) for line in answer]
+
+    def _request(self, path: str, data: bytes | None = None, **headers: str) -> urllib.request.Request:
+        return urllib.request.Request(
+            f"http://127.0.0.1:{self.port}{path}", data, {"x-api-key": KEY, **headers}
+        )
 
     def pods(self) -> set[str]:
         return set(self.cluster.kubectl("get", "pods", "-n", self.namespace, "-o", "name").split())
@@ -105,10 +119,10 @@ class Service:
             each["warm"] for handler in handlers for each in handler["languages"] if each["code"] == "py"
         )
 
-    def submit(self, code: str, **more: Any) -> str:
+    def submit(self, code: str, language: str = "py", **more: Any) -> str:
         """Have code run; returns the execution's id."""
         name = uuid.uuid4().hex
-        answer = self.ask("/executions", {"id": name, "language": "py", "code": code, **more})
+        answer = self.ask("/executions", {"id": name, "language": language, "code": code, **more})
         assert answer.get("http") == 202, answer
         return name
 

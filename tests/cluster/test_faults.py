@@ -12,11 +12,14 @@ from typing import Any
 import pytest
 
 from infra.cluster.programs import Programs
+from sandboxes.kubernetes.pod_manifest import pod_manifest
+from sandboxes.kubernetes.pod_names import Identity
 from tests.brokers import BrokerProcess, until
 from tests.cluster.conftest import HaveImages, new_namespace
 from tests.cluster.host import processes_of_pod
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
+from tests.cluster.real_pods import real_config
 from tests.cluster.service import PATIENCE_S, Service
 from tests.cluster.test_permissions import install_accounts
 from tests.helm.conftest import helm
@@ -226,5 +229,7 @@ def test_a_quota_that_is_used_up_is_told_over_http_and_by_the_pool_though_no_han
 
 def _is_refused_a_pod(service: Service) -> bool:
     """An API server hears of a quota a moment after it was made."""
-    words = ("run", "one-more", "--image=x", "--dry-run=server", "-n", service.namespace)
-    return "exceeded quota" in service.cluster.kubectl(*words, check=False)
+    identity = Identity(name="one-more", secret_sha256="0" * 64, deadline_s=60)
+    pod = json.dumps(pod_manifest("py", real_config(service.namespace, {}).pod, identity))
+    words = ("create", "--dry-run=server", "-n", service.namespace, "-f", "-")
+    return "exceeded quota" in service.cluster.kubectl(*words, stdin=pod, check=False)
