@@ -43,6 +43,9 @@ from sandboxes.kubernetes.watch import PodWatch
 log = structlog.get_logger(__name__)
 
 _REDIS_PAUSE_S = 1.0
+_GATHER_S = 0.05
+"""Between a change and the look at it: nothing to a pod that takes seconds, and whoever claimed one is past its
+claim before the cluster goes to work on the next, often on the same cores. Changes in a row are one look."""
 
 
 class PodPool:
@@ -108,6 +111,7 @@ class PodPool:
         with suppress(TimeoutError):
             async with asyncio.timeout(self._config.pool.every_s):
                 await self._look.wait()
+                await asyncio.sleep(_GATHER_S)
         self._look.clear()
 
     async def _listen(self) -> None:

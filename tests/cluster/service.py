@@ -39,6 +39,7 @@ class Service:
         self.cluster, self.namespace, self._folder = cluster, namespace, folder
         self._settings = {"REDIS_URL": redis_url, "REDIS_KEY_PREFIX": f"{namespace}:", **settings}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
+        self._kubeconfigs: dict[str, Path] = {}
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
@@ -50,7 +51,7 @@ class Service:
         environment = {
             "PATH": os.environ["PATH"],
             "HOME": str(self._folder),
-            "KUBECONFIG": str(kubeconfig_of(self.cluster, self.namespace, account, self._folder)),
+            "KUBECONFIG": str(self._kubeconfig(account)),
             "MILLRACE_ENV_FILE": os.devnull,
             "MILLRACE_SANDBOX": "kubernetes",
             "MILLRACE_INSTANCE": "rel",
@@ -71,6 +72,13 @@ class Service:
             self.running[name] = subprocess.Popen(
                 command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
+
+    def _kubeconfig(self, account: str) -> Path:
+        """Return an account's, made at its first start: the API may be dead at the next."""
+        if account not in self._kubeconfigs:
+            made = kubeconfig_of(self.cluster, self.namespace, account, self._folder)
+            self._kubeconfigs[account] = made
+        return self._kubeconfigs[account]
 
     def kill(self, name: str) -> None:
         process = self.running.pop(name)

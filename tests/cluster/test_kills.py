@@ -6,12 +6,14 @@ the point at which somebody is killed (see `tests.cluster.doomed`) and has code 
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
+from infra.cluster import api
 from infra.cluster.programs import Programs
 from tests.brokers import BrokerProcess, until
 from tests.cluster import doomed
@@ -26,6 +28,7 @@ __all__ = ["helm"]
 pytestmark = [pytest.mark.cluster("pods"), pytest.mark.timeout(300)]
 POOL = 3
 SAYS = {"py": "print('on', flush=True)", "js": "console.log('on')"}
+ORPHANED = "after its start is written"
 WAITS = "print('on', flush=True)\nprint('got', input())"
 """For what may only happen before it ends."""
 
@@ -48,9 +51,11 @@ class Kill:
 
     def __str__(self) -> str:
         one = {"handlers": "a handler", "pool": "the pool"}[self.at]
-        who = f"{one} is" if self.victim == "itself" else f"the {self.victim} is, by {one},"
+        killed = f"{one} is killed {self.point}"
+        if self.victim != "itself":
+            killed = f"the {self.victim} is killed {self.point} for {one}"
         kind = f" and retry is {self.retry}" if self.retry != "if_not_started" else ""
-        return f"{who} killed {self.point}{kind}: {self.outcome}"
+        return f"{killed}{kind}: {self.outcome}"
 
 
 def handlers() -> Iterator[Kill]:
@@ -140,9 +145,6 @@ class Doomed(Service):
         for file in self.dooms.glob("*/*"):
             file.unlink(missing_ok=True)
 
-    def until_struck(self, armed: Path, at: str) -> None:
-        until(lambda: not armed.exists(), f"{at} to come to {armed.name}", PATIENCE_S)
-
     def revive(self) -> None:
         """Start again whoever has died."""
         for name, process in list(self.running.items()):
@@ -151,7 +153,7 @@ class Doomed(Service):
 
     def until_one_died(self, at: str) -> None:
         mine = [process for name, process in self.running.items() if name.startswith(at)]
-        until(lambda: any(process.poll() is not None for process in mine), f"one of {at} to die", 30.0)
+        until(lambda: any(process.poll() is not None for process in mine), f"one of {at} to die", PATIENCE_S)
 
     def names_in(self, file: str) -> Counter[str]:
         return Counter((self.dooms / file).read_text().split())
@@ -203,22 +205,23 @@ def test_when(service: Doomed, kill: Kill) -> None:
     programs = Programs(service.cluster.home)
     victim = None if kill.victim == "itself" else programs.pid(kill.victim)
     armed = service.arm(kill.at, kill.point, victim)
-    handler_dies = service.arm("handlers", "after its start is written") if kill.orphan else None
+    if kill.orphan:
+        service.arm("handlers", ORPHANED)
 
     execution = service.submit(kill.code or SAYS[kill.language], language=kill.language, retry=kill.retry)
-    if handler_dies:
-        service.until_struck(handler_dies, "handlers")
+    if kill.orphan:
         service.until_one_died("handlers")
         service.revive()
-    service.until_struck(armed, kill.at)
+    until(lambda: not armed.exists(), f"{kill.at} to come to it", PATIENCE_S)
     if victim is None:
         service.until_one_died(kill.at)
         service.revive()
     else:
-        until(lambda: not programs.is_running(kill.victim), f"{kill.victim} to die", 30.0)
+        until(lambda: not programs.is_running(kill.victim), f"{kill.victim} to die", PATIENCE_S)
         programs.revive(kill.victim)
 
     view = service.until_finished(execution)
+    until(lambda: _is_up(service.cluster), "the API server", PATIENCE_S)
     assert view["outcome"] == kill.outcome, view
     assert view["stdout"] in kill.said, view
     assert kill.attempt in (None, view["attempt"]), view
@@ -226,6 +229,12 @@ def test_when(service: Doomed, kill: Kill) -> None:
     assert [event["type"] for event in events].count("finished") == 1, events
     assert events[-1]["type"] == "finished"
     assert [event["seq"] for event in events] == list(range(1, len(events) + 1))
+
+
+def _is_up(cluster: Cluster) -> bool:
+    with suppress(OSError):
+        return api.is_ready(cluster.home)
+    return False
 
 
 def test_afterwards_only_the_pool_is_left_and_no_pod_was_anybodys_twice(service: Doomed) -> None:
