@@ -69,9 +69,12 @@ class Plan:
 
 
 def make_plan(scene: Scene) -> Plan:
-    """Decide about every pod, and about every pod that is no more."""
+    """Decide about every pod, and about every pod that is no more. Of too many those that wait are kept."""
     plan = Plan(forget=[name for name in scene.states if name not in scene.pods])
-    for pod in sorted(scene.pods.values(), key=lambda pod: (pod.created_at, pod.name)):
+    waits = {name: state == "ready" for name, state in scene.states.items()}
+    for pod in sorted(
+        scene.pods.values(), key=lambda pod: (not waits.get(pod.name), pod.created_at, pod.name)
+    ):
         verdict = judge_pod(pod, scene.states.get(pod.name, ""), scene)
         if _is_surplus(pod, verdict, plan, scene):
             verdict = Verdict("delete", "there are more than the settings want")

@@ -44,8 +44,8 @@ log = structlog.get_logger(__name__)
 
 _REDIS_PAUSE_S = 1.0
 _GATHER_S = 0.05
-"""Between a change and the look at it: nothing to a pod that takes seconds, and whoever claimed one is past its
-claim before the cluster goes to work on the next, often on the same cores. Changes in a row are one look."""
+"""Between a change and the look at it: nothing to a pod, which takes seconds, but whoever claimed one is past
+that before the cluster goes to work on the next, often on the same cores. Changes in a row are one look."""
 
 
 class PodPool:

@@ -55,7 +55,7 @@ class RunFrame:
 
 
 class _Connector(aiohttp.BaseConnector):
-    """Connects to one address as it is: looking it up and racing for it took half of what a claim costs here."""
+    """Connects to one address as it is: to look it up and to race for it cost a fifth of a claim."""
 
     def __init__(self, address: str) -> None:
         super().__init__(limit=0)

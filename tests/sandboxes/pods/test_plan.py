@@ -143,6 +143,14 @@ def test_more_than_wanted_are_deleted_the_newest_first() -> None:
     assert [pod.name for pod in made.register] == ["middle"]
 
 
+def test_of_more_than_wanted_one_that_starts_goes_before_one_that_waits() -> None:
+    starting = replace(
+        FRESH, name="b", secret_sha256="b", is_ready=False, created_at=NOW - timedelta(seconds=9)
+    )
+    made = plan_all({"a": FRESH, "b": starting}, {"a": "ready"})
+    assert (list(deletions(made)), made.ready["py"]) == (["b"], 1)
+
+
 def test_a_claimed_pod_that_is_over_is_its_handlers_for_a_while() -> None:
     over = replace(FRESH, is_over=True, trouble="OOMKilled")
     assert plan(over, "claimed:h").delete == []
