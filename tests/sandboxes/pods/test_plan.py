@@ -138,7 +138,7 @@ def test_more_than_wanted_are_deleted_the_newest_first() -> None:
         name: replace(FRESH, name=name, secret_sha256=name, created_at=NOW - timedelta(seconds=age))
         for name, age in (("old", 30), ("middle", 20), ("new", 10))
     }
-    made = plan_all(pods, {"old": "ready", "new": "ready"}, size=2)
+    made = plan_all(pods, {"old": "ready"}, size=2)
     assert list(deletions(made)) == ["new"]
     assert [pod.name for pod in made.register] == ["middle"]
 
