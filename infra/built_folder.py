@@ -29,7 +29,7 @@ def built_once(final: Path, fill: Callable[[Path], None]) -> Path:
     """Return `final`, filled by `fill` if it was not there; who comes second waits and does not build."""
     if not final.is_dir():
         final.parent.mkdir(parents=True, exist_ok=True)
-        with _turn(final.with_name(final.name + ".lock")):
+        with _turn(final.with_name(f".{final.name}.lock")):  # by its name nobody takes it for a build
             if not final.is_dir():
                 with built_folder(final) as unfinished:
                     fill(unfinished)

@@ -1,7 +1,7 @@
 """Set-up of this machine for sandboxes: `python -m sandboxes.install [--all | CODE ...] [--guest]`.
 
-Bubblewrap always; the languages asked for; warm caches for every language that is there; the guest
-environment when asked for. Safe to repeat, and quick when there is nothing to do.
+Bubblewrap, the languages asked for, and warm caches for every language that is there; the guest environment
+when asked for, and nothing else when that is all that is asked for. Safe to repeat, and quick when there is nothing to do.
 """
 
 import argparse
@@ -29,8 +29,9 @@ def main(arguments: list[str] | None = None) -> int:
     caches = cache_folder(os.environ)
     uid = NOBODY if os.geteuid() == 0 else os.geteuid()
     try:
-        install(wanted_packages(find_tools(uid), asked.languages))
-        make_caches(find_toolchains(uid, caches), caches)
+        if asked.languages or not asked.guest:
+            install(wanted_packages(find_tools(uid), asked.languages))
+            make_caches(find_toolchains(uid, caches), caches)
         if asked.guest:
             _make_guest(find_tools(uid)["py"], caches)
     except Misconfigured as error:

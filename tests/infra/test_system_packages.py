@@ -147,6 +147,12 @@ def test_what_takes_long_is_built_once(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == [tmp_path / "made"]
 
 
+def test_beside_what_was_built_nothing_looks_like_another_build(tmp_path: Path) -> None:
+    """Images link what `guest-*` finds, and the installer removes whatever else it finds by that."""
+    made = built_once(tmp_path / "guest-1", lambda folder: None)
+    assert list(tmp_path.glob("guest-*")) == [made]
+
+
 def test_links_out_of_a_built_folder_keep_their_targets_mode(tmp_path: Path) -> None:
     """A virtual environment links to an interpreter that is not ours to change."""
     outside = tmp_path / "outside"
