@@ -1,7 +1,8 @@
 """Set-up of this machine for sandboxes: `python -m sandboxes.install [--all | CODE ...] [--guest]`.
 
 Bubblewrap, the languages asked for, and warm caches for every language that is there; the guest environment
-when asked for, and nothing else when that is all that is asked for. Safe to repeat, and quick when there is nothing to do.
+when asked for, and nothing else when that is all that is asked for. Safe to repeat, and quick when there is
+nothing to do.
 """
 
 import argparse
