@@ -13,7 +13,7 @@ from streams.jetstream.control import read_mail
 from streams.jetstream.link import Link
 from streams.jetstream.publisher import begin_log
 from streams.jetstream.records import Record, Standing, new_record, nonce
-from streams.jetstream.requests import acknowledge, keep
+from streams.jetstream.requests import acknowledge, keep, place_of
 from streams.jetstream.settling import settle_execution
 from streams.jetstream.turns import Turns
 from streams.jetstream.wire import ROLLUP, Conflict, Refused
@@ -96,6 +96,9 @@ class Beginner:
     ) -> Begun:
         assert command.id is not None and standing.record is not None, "it was looked at"
         before = standing.record
+        if before.parked and await self._link.holds("REQUESTS", place_of(delivery.entry)):
+            before = msgspec.structs.replace(before, parked=b"", published=None, due=None)
+        # Else the entry is gone already, what was parked is all there is, and is kept.
         record = msgspec.structs.replace(
             before,
             token=before.token + 1,
@@ -104,9 +107,6 @@ class Beginner:
             held_s=self._link.policy.lease_s,
             nonce=name,
             overdue=overdue,
-            parked=b"",
-            published=None,
-            due=None,
         )
         subjects = self._link.subjects
         fence = await self._link.publish(
@@ -143,7 +143,8 @@ class Beginner:
         return Ended()
 
     async def _held(self, delivery: Delivery, record: Record) -> HeldElsewhere:
-        if record.entry != delivery.entry:
+        older = place_of(record.entry)
+        if older < place_of(delivery.entry) and await self._link.holds("REQUESTS", older):
             await acknowledge(self._link, delivery)
         return HeldElsewhere()
 

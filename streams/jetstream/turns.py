@@ -84,6 +84,7 @@ class Turns:
             parked=encode(command),
             published=delivery.published_at,
             due=command.deadline,
+            held_s=0.0,  # or writing it would renew a lease that has run out
             nonce=nonce(),
         )
         await self._write_record(command.id, record.encoded(), standing.fence)
@@ -138,9 +139,9 @@ class Turns:
         if record is None or not record.parked:
             return
         place = await publish(self._link, record.parked, f"woken-{record.nonce}", record.published)
-        woken = msgspec.structs.replace(
-            record, parked=b"", published=None, due=None, entry=f"0-{place}", nonce=nonce()
-        )
+        woken = msgspec.structs.replace(record, parked=b"", published=None, due=None, nonce=nonce())
+        if not standing.is_held(await self._link.now()):  # else it is known under the entry that holds it
+            woken = msgspec.structs.replace(woken, entry=f"0-{place}", held_s=0.0)
         await self._write_record(execution_id, woken.encoded(), standing.fence)
         await self._strike(execution_id)
 

@@ -19,6 +19,7 @@ from streams.delivery import (
     result_line,
     to_its_end,
 )
+from streams.duplicates import may_give_way
 from streams.memory.broker import Entry, MemoryBroker
 from streams.memory.executions import Execution
 from streams.memory.steps import Between
@@ -92,7 +93,7 @@ class MemoryConsumer:
             await self._settle(delivery, execution)
             return Ended()
         if execution.held_until > broker.clock():
-            if execution.entry != delivery.entry:
+            if self._gives_way(delivery, execution):
                 broker.acknowledge(delivery.entry)
             return HeldElsewhere()
         overdue = False
@@ -101,12 +102,15 @@ class MemoryConsumer:
             if not overdue and not broker.is_cancelled(command.id):
                 parked = await self._turns.park(delivery, command, execution)
                 return Parked() if parked else await self.begin(delivery, command, digest)
-        broker.parked.pop(execution.id, None)
         execution.lease(delivery.entry, broker.clock() + self._policy.lease_s)
         self._broker.touch(execution, self._policy.log_retention_s)
         begun = self._begun(delivery, execution, overdue=overdue)
         await self._between("begin: leased")
         return begun
+
+    def _gives_way(self, delivery: Delivery, execution: Execution) -> bool:
+        is_there = execution.entry in self._broker.entries
+        return is_there and may_give_way(delivery.entry, to=execution.entry)
 
     def _begun(self, delivery: Delivery, execution: Execution, *, overdue: bool) -> Begun:
         lease = Lease(

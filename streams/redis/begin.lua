@@ -46,7 +46,10 @@ if known[6] ~= ARGV[12] then  -- else a repeat of this very call, whose answer w
 end
 redis.call('HSET', record, 'token', token, 'attempt', attempt, 'entry', ARGV[11], 'nonce', ARGV[12],
   'until', whole(now + ARGV[10]), 'overdue', overdue and 1 or 0)
-redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
+-- Where the entry is gone already, what was parked is all there is, and is kept; so it is where nobody can tell.
+if line and #redis.call('XRANGE', requests, ARGV[11], ARGV[11]) == 1 then
+  redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
+end
 expire(ARGV[9], record, log, mail)
 return {'begun', token, attempt, tonumber(known[9]), known[10] and 1 or 0, told, overdue and 1 or 0,
   redis.call('HGETALL', mail), #watching(watchers) > 0 and 1 or 0}

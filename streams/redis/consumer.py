@@ -14,6 +14,7 @@ from schemas.events import Event, Finished
 from schemas.ids import TenantId
 from streams.concerns import Concerns, everything
 from streams.delivery import DeadLetter, Intake, queued_event, result_line
+from streams.duplicates import may_give_way
 from streams.protocol import (
     BeginOutcome,
     Begun,
@@ -32,7 +33,7 @@ from streams.redis.link import Link
 from streams.redis.mail import read_mail
 from streams.redis.records import new_record_arguments
 from streams.redis.requests import RequestsReader, acknowledge, republish
-from streams.redis.scripts import BEGIN, KEEP, RELEASE, RENEW
+from streams.redis.scripts import BEGIN, GIVE_WAY, KEEP, RELEASE, RENEW
 from streams.redis.settling import settle, settle_again
 from streams.redis.telling import tell
 from streams.redis.turns import Turns, due_ms
@@ -197,8 +198,9 @@ class RedisConsumer:
         return Ended()
 
     async def _held(self, delivery: Delivery, by: str) -> HeldElsewhere:
-        if by != delivery.entry:
-            await self._acknowledge(delivery)
+        if may_give_way(delivery.entry, to=by):
+            arguments = [HANDLERS_GROUP, delivery.entry, by]
+            await self._link.persist(lambda: self._link.run(GIVE_WAY, [delivery.stream], arguments))
         return HeldElsewhere()
 
     async def _acknowledge(self, delivery: Delivery) -> None:

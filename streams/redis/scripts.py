@@ -30,6 +30,7 @@ SEND = _script("send", "mail")
 BURY_ONCE = _script("bury_once")
 SWEEP = _script("sweep")
 RETIRE = _script("retire")
+GIVE_WAY = _script("give_way")
 
 # Turns
 EARLIER = _script("earlier", "line")

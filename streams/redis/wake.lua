@@ -13,5 +13,8 @@ if requests then
   redis.call('ZREM', KEYS[3], ARGV[1])
 end
 redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
-redis.call('HSET', record, 'entry', entry)
+local held = redis.call('HGET', record, 'until')
+if not held or tonumber(held) <= now_ms() then  -- else it is known under the entry that holds it
+  redis.call('HSET', record, 'entry', entry)
+end
 return 1

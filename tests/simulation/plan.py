@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from typing import Literal
 
 from sandboxes.fake_script import AnyStep, Break, Die, End, Recall, Remember, Wait, Write, script
-from schemas.commands import RunCode
+from schemas.commands import Retry, RunCode
 from schemas.ids import ExecutionId, SessionId, TenantId
 
 FLOODED = 0.3
@@ -48,6 +48,43 @@ class Accident:
 
 
 @dataclass(frozen=True)
+class Aim:
+    """What befalls every process that comes to one step, and what makes many come there."""
+
+    step: str
+    kind: Literal["kill", "pause"] = "kill"
+
+    @property
+    def in_sessions(self) -> float:
+        """How many jobs are of a session: who waits for a turn, and who has variables."""
+        return 1.0 if self.step.startswith(("park", "wake", "state", "finish: line")) else 0.4
+
+    @property
+    def replied(self) -> float:
+        """How many want a reply."""
+        return 1.0 if self.step == "finish: replied" else 0.3
+
+    @property
+    def cancels(self) -> list[int]:
+        """How often a job is cancelled; one of these."""
+        return [1, 2] if self.step.startswith("send") else [0, 0, 0, 0, 0, 0, 1, 2]
+
+    @property
+    def retries(self) -> list[Retry]:
+        """What may be done when an attempt was lost; one of these."""
+        again = self.step.startswith(("bury", "state: claimed"))
+        return ["always"] if again else ["never", "if_not_started", "always"]
+
+    @property
+    def accidents_max(self) -> int:
+        """How much befalls the handlers beside that: attempts are used up where it is much."""
+        return 24 if self.step.startswith(("bury", "state: claimed")) else 6
+
+
+AT_RANDOM = Aim("")
+
+
+@dataclass(frozen=True)
 class Plan:
     """Everything that is random in one run, but the delays."""
 
@@ -58,17 +95,16 @@ class Plan:
     accidents: list[Accident]
     skews_s: list[float]
     """By how much each handler's own clock is wrong."""
+    aim: Aim
     dice: random.Random = field(repr=False)
     """For delays while it runs."""
-    step: str = ""
-    """At which every process dies that comes there, if it is not to be drawn."""
 
 
-def draw(seed: int, epoch: datetime, step: str = "") -> Plan:
-    """Draw the plan that belongs to `seed`, with all processes dying at `step` if one is given."""
+def draw(seed: int, epoch: datetime, aim: Aim) -> Plan:
+    """Draw the plan that belongs to `seed` and `aim`."""
     dice = random.Random(seed)
     handlers = dice.randint(1, 3)
-    jobs = [_job(dice, number, epoch) for number in range(dice.randint(1, 8))]
+    jobs = [_job(dice, number, epoch, aim) for number in range(dice.randint(1, 8))]
     if dice.random() < FLOODED:
         jobs += _flood(dice, len(jobs))
     return Plan(
@@ -77,17 +113,18 @@ def draw(seed: int, epoch: datetime, step: str = "") -> Plan:
         slots=dice.randint(1, 3),
         jobs=jobs,
         accidents=sorted(
-            (_accident(dice, handlers) for _ in range(dice.randint(0, 6))), key=lambda accident: accident.at_s
+            (_accident(dice, handlers) for _ in range(dice.randint(0, aim.accidents_max))),
+            key=lambda accident: accident.at_s,
         ),
         skews_s=[dice.uniform(-30, 30) for _ in range(handlers)],
         dice=dice,
-        step=step,
+        aim=aim,
     )
 
 
-def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
+def _job(dice: random.Random, number: int, epoch: datetime, aim: Aim) -> Job:
     at_s = dice.uniform(0, HORIZON_S / 2)
-    session = _session(dice)
+    session = _session(dice, aim.in_sessions)
     steps, says = _program(dice)
     if session is not None:  # say whose variables are there, and leave ours
         steps = [Recall("by"), Write("\n"), Remember("by", f"job-{number}"), *steps]
@@ -98,11 +135,11 @@ def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
         code=script(*steps),
         stdin="",
         session_id=session,
-        retry=dice.choice(["never", "if_not_started", "always"]),
+        retry=dice.choice(aim.retries),
         deadline=deadline,
         tenant=TenantId("one" if session else dice.choice(["one", "two", "three"])),
         priority="batch" if dice.random() < 0.3 else "interactive",
-        reply_to="replies" if dice.random() < 0.3 else None,
+        reply_to="replies" if dice.random() < aim.replied else None,
     )
     return Job(
         command=command,
@@ -110,15 +147,13 @@ def _job(dice: random.Random, number: int, epoch: datetime) -> Job:
         bare=dice.random() < 0.4,
         copies=1 if dice.random() < 0.7 else dice.randint(2, 3),
         says=says,
-        cancels_at_s=tuple(
-            max(0.0, at_s + dice.uniform(-5, 40)) for _ in range(dice.choice([0, 0, 0, 0, 0, 0, 1, 2]))
-        ),
+        cancels_at_s=tuple(max(0.0, at_s + dice.uniform(-5, 40)) for _ in range(dice.choice(aim.cancels))),
     )
 
 
-def _session(dice: random.Random) -> SessionId | None:
+def _session(dice: random.Random, often: float) -> SessionId | None:
     """Draw a session that some others are in too."""
-    return SessionId(dice.choice(["session-1", "session-2"])) if dice.random() < 0.4 else None
+    return SessionId(dice.choice(["session-1", "session-2"])) if dice.random() < often else None
 
 
 def _flood(dice: random.Random, first: int) -> list[Job]:

@@ -42,8 +42,8 @@ class Surroundings:
         dice = self.plan.dice
         if asyncio.get_running_loop().time() > HORIZON_S:
             return None
-        if self.plan.step:
-            return Doom(self.plan.step, 1) if self.plan.step in steps else None
+        if step := self.plan.aim.step:
+            return Doom(step, 1, self.plan.aim.kind) if step in steps else None
         return Doom(dice.choice(steps), dice.choice([1, 1, 2, 3])) if dice.random() < DOOMED else None
 
 
@@ -116,7 +116,11 @@ class WatchedSandboxes(FakeSandboxes):
 
         sandbox.run = noted  # type: ignore[method-assign]
         sandbox.close = closed  # type: ignore[method-assign]
-        await self._wire.between("sandbox: taken")
+        try:
+            await self._wire.between("sandbox: taken")
+        except asyncio.CancelledError:  # whoever is given up on the way to a sandbox gets none
+            await close()
+            raise
         return sandbox
 
     def vanish(self) -> None:
@@ -130,7 +134,7 @@ class Process:
     def __init__(self, around: Surroundings, skew_s: float, on_death: Callable[[], None]) -> None:
         self._around = around
         self._on_death = on_death
-        self.wire = Wire(around.plan, around.coverage, around.doom(HANDLER_STEPS), self.kill)
+        self.wire = Wire(around.plan, around.coverage, around.doom(HANDLER_STEPS), self.kill, self._doze)
         self.transport = self.wire.transport = MemoryTransport(
             around.broker, around.policy, self.wire.between
         )
@@ -138,6 +142,7 @@ class Process:
         self.registry = Registry()
         self.running = 0
         self.running_most = 0
+        self._dozing: set[asyncio.Task[None]] = set()
         handler = self._handler(skew_s)
 
         async def on_delivery(delivery: Any) -> None:
@@ -183,6 +188,12 @@ class Process:
         await asyncio.sleep(for_s)
         if not self.is_dead:
             self.wire.reopen()
+
+    def _doze(self) -> None:
+        """Be stopped where it is, and go on a while later."""
+        dozing = asyncio.create_task(self.pause(self._around.plan.dice.choice([1.0, 20.0, 45.0])))
+        self._dozing.add(dozing)
+        dozing.add_done_callback(self._dozing.discard)
 
     @property
     def is_dead(self) -> bool:

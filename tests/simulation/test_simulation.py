@@ -9,14 +9,15 @@ import os
 import pytest
 
 from tests.simulation.coverage import CHANCES, EDGE_STEPS, HANDLER_STEPS, Coverage
+from tests.simulation.plan import Aim
 from tests.simulation.world import simulate
 
 SEEDS = int(os.environ.get("SEEDS", "400"))
 BLOCK = 100
-DEATHS = 2
-SEEDS_FOR_ONE_STEP = 800
+TIMES = 5
+"""How often each step has to be the last one, or the one before a long sleep."""
+SEEDS_FOR_ONE_STEP = 100
 SEEDS_FOR_CHANCES = 200
-NOWHERE = "a step that nobody comes to"
 simulated = functools.cache(simulate)
 """What a seed came across: several tests ask for the same."""
 
@@ -28,20 +29,25 @@ def test_every_accepted_execution_ends_exactly_once_whatever_dies(first):
         simulated(seed)
 
 
+def until_it_happened(aim, name):
+    """Draw worlds with this aim until enough came there."""
+    coverage, seed = Coverage(), 0
+    while coverage[name] < TIMES:
+        coverage += simulate(seed, aim)
+        seed += 1
+        assert seed < SEEDS_FOR_ONE_STEP, f"{name} {coverage[name]} times"
+
+
 @pytest.mark.parametrize("step", [*EDGE_STEPS, *HANDLER_STEPS])
 def test_every_execution_ends_once_whatever_dies_at(step):
     """In the middle of a transition too: every process that comes to this step dies there."""
-    deaths, leading_there = 0, _seeds_that_reach(step)
-    while deaths < DEATHS:
-        deaths += simulate(next(leading_there), step)[f"died at {step}"]
+    until_it_happened(Aim(step), f"died at {step}")
 
 
-def _seeds_that_reach(step):
-    """Yield seeds whose worlds come to `step`: until the first death all is as if nobody were to die."""
-    for seed in range(SEEDS_FOR_ONE_STEP):
-        if simulated(seed, NOWHERE)[step]:
-            yield seed
-    pytest.fail(f"too few of {SEEDS_FOR_ONE_STEP} seeds came to {step}")
+@pytest.mark.parametrize("step", HANDLER_STEPS)
+def test_every_execution_ends_once_whatever_sleeps_at(step):
+    """Handlers stand still there, most of them for longer than their leases last, and go on."""
+    until_it_happened(Aim(step, "pause"), f"slept at {step}")
 
 
 def test_time_goes_on_when_a_wait_ends_a_rounding_error_too_early():

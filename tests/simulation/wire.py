@@ -4,30 +4,42 @@ import asyncio
 import itertools
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from tests.simulation.coverage import FAR, Coverage
 from tests.simulation.plan import HORIZON_S, Plan
 
+SLEEPS_AGAIN_AFTER = 3
+"""How many times a process comes to its step until it falls asleep there once more."""
+
 
 @dataclass(slots=True)
 class Doom:
-    """The step at which a process dies, when it is there for the `nth` time."""
+    """The step at which a process dies or falls asleep, when it is there for the `nth` time."""
 
     step: str
     nth: int
+    kind: Literal["kill", "pause"] = "kill"
 
 
 class Wire:
     """Each crossing takes time, and may be the last. `die` ends the process as kill -9 does."""
 
-    def __init__(self, plan: Plan, coverage: Coverage, doom: Doom | None, die: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        coverage: Coverage,
+        doom: Doom | None,
+        die: Callable[[], None],
+        doze: Callable[[], None] | None = None,
+    ) -> None:
         self.transport: Any = None
         """What is beyond the network."""
         self._plan = plan
         self._coverage = coverage
         self._doom = doom
         self._die = die
+        self._doze = doze
         self._open = asyncio.Event()
         self._open.set()
         self.is_torn = False
@@ -54,11 +66,20 @@ class Wire:
         if doom is not None and doom.step == step and asyncio.get_running_loop().time() < HORIZON_S:
             doom.nth -= 1
             if doom.nth == 0 and not self.is_torn:
-                self._coverage[f"died at {step}"] += 1
-                self._die()
+                self._befall(doom)
         if self._plan.dice.random() < 0.3:
             await asyncio.sleep(self._plan.dice.choice([0.001, 0.1, 2.0]))
         await self._pass()
+
+    def _befall(self, doom: Doom) -> None:
+        if doom.kind == "kill":
+            self._coverage[f"died at {doom.step}"] += 1
+            self._die()
+        elif self._doze is not None:
+            self._coverage[f"slept at {doom.step}"] += 1
+            self.close()  # at once: what comes after this step comes when it wakes
+            self._doze()
+            doom.nth = SLEEPS_AGAIN_AFTER
 
     def __getattr__(self, name: str) -> Any:
         through = getattr(self.transport, name)

@@ -15,7 +15,7 @@ from streams.memory import MemoryTransport
 from streams.protocol import DeliveryPolicy
 from tests.simulation.coverage import Coverage
 from tests.simulation.fairness import WatchedBroker
-from tests.simulation.plan import Accident, Job, Plan, draw
+from tests.simulation.plan import AT_RANDOM, Accident, Aim, Job, Plan, draw
 from tests.simulation.process import CrashedEdge, Edge, Process, Surroundings
 from tests.simulation.sessions import check_sessions, output_of
 from tests.simulation.virtual_time import run_virtually
@@ -26,16 +26,16 @@ PATIENCE_S = 3600.0
 """By then everything must have ended: far more than all leases, attempts and programs together."""
 
 
-def simulate(seed: int, step: str = "") -> Coverage:
+def simulate(seed: int, aim: Aim = AT_RANDOM) -> Coverage:
     """Run the world of `seed` and check every invariant; return what it came across.
 
-    With `step` every process dies that comes there. Raises `AssertionError` naming the seed.
+    Raises `AssertionError` naming the seed, and what was aimed at.
     """
-    world = World(draw(seed, EPOCH, step))
+    world = World(draw(seed, EPOCH, aim))
     try:
         run_virtually(world.run())
     except AssertionError as broken:
-        where = f" with deaths at {step!r}" if step else ""
+        where = f" with a {aim.kind} at {aim.step!r}" if aim.step else ""
         raise AssertionError(f"seed {seed}{where}: {broken}") from broken
     return world.coverage
 

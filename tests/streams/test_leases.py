@@ -33,6 +33,21 @@ from tests.streams.helpers import (
 JOB = ExecutionId("job-1")
 
 
+async def test_who_slept_with_a_duplicate_cannot_take_all_there_is_with_him(world: World) -> None:
+    """Others acknowledged it meanwhile; he takes the lease under it, the first entry is seen, and he dies."""
+    edge, asleep, dying, seeing, alive = [await world.transport(SHORT) for _ in range(5)]
+    for _ in range(2):
+        await submit(edge, command())
+    async with taking(asleep, 2) as deliveries:
+        first, second = [await deliveries.get() for _ in range(2)]
+        await lease_of(dying, first)
+        assert isinstance(await begin(dying, second), HeldElsewhere)
+        await begin_once_free(asleep, second)
+        assert isinstance(await begin(seeing, first), HeldElsewhere)
+    async with consuming(alive, lambda delivery: run_to_the_end(alive, delivery)):
+        assert types(await whole_log(edge, JOB))[-1] == "finished"
+
+
 async def test_no_more_entries_are_taken_than_there_are_slots(world: World) -> None:
     """The rest stays for others: nothing is prefetched."""
     edge, handler = await world.transport(), await world.transport()

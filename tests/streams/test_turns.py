@@ -365,6 +365,22 @@ async def test_dying_between_publishing_again_and_forgetting_the_park_runs_nothi
     assert len(await redis_like.results()) == 2
 
 
+async def test_who_slept_with_an_entry_that_was_parked_cannot_take_the_request_with_him(world: World) -> None:
+    """He begins in the turn of the request that nobody woke, under an entry that is gone, and dies."""
+    edge, asleep, dying, alive = [await world.transport(SHORT) for _ in range(4)]
+    for name in ("one", "two"):
+        await submit(edge, member(name))
+    async with taking(asleep) as deliveries:
+        one, two = [await deliveries.get() for _ in range(2)]
+        lease = await lease_of(dying, one)
+        assert isinstance(await begin(dying, two), Parked)
+        dying._turns.wake = _ignore
+        await dying.finish(lease, [], finished(lease.execution_id))
+        assert isinstance(await begin(asleep, two), Begun)
+    async with consuming(alive, lambda delivery: end(alive, delivery)):
+        assert types(await whole_log(edge, "two"))[-1] == "finished"
+
+
 async def test_a_session_that_nobody_shares_costs_no_round_trip(
     redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
