@@ -1,15 +1,19 @@
 """The ring that turns every exception into a JSON error, so that no stack trace reaches a client."""
 
+import asyncio
+
 import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from edge.refusals import refusal_of, refuse
+from edge.refusals import refusal_of, refuse, try_later
 from edge.responses import error_response
 
 log = structlog.get_logger(__name__)
+
+_STOPPING = try_later(503, "closing", "This edge is being stopped; ask another one, or again.", 1)
 
 
 class Errors:
@@ -29,6 +33,11 @@ class Errors:
 
         try:
             await self._app(scope, receive, send_watched)
+        except asyncio.CancelledError:
+            # The server is told to stop and waits no longer. What came of it, asking again tells.
+            if begun or scope["type"] != "http":
+                raise
+            await error_response(_STOPPING)(scope, receive, send)
         except Exception as error:
             if scope["type"] != "http":
                 raise

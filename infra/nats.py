@@ -16,6 +16,7 @@ from urllib.parse import urlsplit
 from nats import errors as nats_errors
 from nats.aio.client import Client
 
+from infra.closed_connection import is_closed
 from infra.errors import Misconfigured, Unavailable
 
 NatsClient = Client
@@ -82,6 +83,14 @@ class _Client(Client):
         if "tls" in self.options and not self._server_info.get("tls_required"):
             raise nats_errors.Error("the server does not speak TLS")
         return super()._connect_command()
+
+    async def publish(self, *arguments: Any, **named: Any) -> None:
+        try:
+            await super().publish(*arguments, **named)
+        except RuntimeError as error:
+            if not is_closed(error):
+                raise
+            raise nats_errors.ConnectionClosedError from error
 
 
 async def connect(config: NatsConfig, closed: Callable[[], Awaitable[None]], name: str) -> NatsClient:

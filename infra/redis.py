@@ -23,6 +23,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import ExponentialWithJitterBackoff
 
 from infra.cancellation import cancellation_kept
+from infra.closed_connection import is_closed
 from infra.errors import Unavailable
 from infra.redis_cluster import WaitingCluster
 from infra.redis_sentinel import Primary
@@ -113,9 +114,8 @@ async def reaching(config: RedisConfig, within_s: float | None = None) -> AsyncI
     except AWAY as error:
         raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
     except RuntimeError as error:
-        if "handler is closed" not in str(error):
+        if not is_closed(error):
             raise
-        # what uvloop says of a connection that the server closed while a command was on its way into it
         raise Unavailable(f"Redis at {config.where()} cannot be reached") from error
 
 

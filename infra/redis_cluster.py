@@ -14,6 +14,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from infra.cancellation import cancellation_kept
+from infra.closed_connection import is_closed
 from infra.redis_tls import TlsConnection
 from infra.tasks import end_tasks
 
@@ -56,6 +57,10 @@ class WaitingCluster(RedisCluster):
         except AttributeError as lost:
             # The library, where one command's failure closes the connection that another is about to use.
             raise RedisConnectionError("the connection was closed under a command") from lost
+        except RuntimeError as error:
+            if not is_closed(error):
+                raise
+            raise RedisConnectionError("the connection was closed under a command") from error
         finally:
             self._turns.release()
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 
 from redis.exceptions import RedisError
 
+from infra.errors import Unavailable
 from schemas.commands import EndSession, ResolveToolCalls
 from schemas.ids import ExecutionId
 from schemas.wire import WireFault, decode_control
@@ -39,7 +40,7 @@ class ControlReader:
             try:
                 last = await (self._end() if last is None else self._take(last))
                 backoff.reset()
-            except RedisError as error:
+            except (RedisError, Unavailable) as error:
                 await backoff.pause(error)
 
     async def _end(self) -> bytes:

@@ -227,6 +227,7 @@ async def make_house(
             publisher: Any = None,
             files: Any = None,
             handled: bool = True,
+            grace_s: float = 5.0,
             **config: Any,
         ) -> House:
             broker = MemoryBroker()
@@ -244,7 +245,7 @@ async def make_house(
             if handled:
                 await _background(stack, transport.consume(handler.on_delivery, 64))
                 await _background(stack, transport.listen(handler.on_control))
-            base_url = await _served(stack, app, closing) if served else "http://edge"
+            base_url = await _served(stack, app, closing, grace_s) if served else "http://edge"
             client = httpx.AsyncClient(
                 transport=None if served else httpx.ASGITransport(app),
                 base_url=base_url,
@@ -275,10 +276,10 @@ async def _background(stack: AsyncExitStack, work: Any) -> None:
     await asyncio.sleep(0)
 
 
-async def _served(stack: AsyncExitStack, app: Starlette, closing: asyncio.Event) -> str:
+async def _served(stack: AsyncExitStack, app: Starlette, closing: asyncio.Event, grace_s: float) -> str:
     ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
     binding = Binding(host="127.0.0.1", port=0)
-    serving = asyncio.create_task(serve(app, binding, closing, grace_s=5, on_ready=ready.set_result))
+    serving = asyncio.create_task(serve(app, binding, closing, grace_s=grace_s, on_ready=ready.set_result))
 
     async def stop() -> None:
         closing.set()

@@ -12,6 +12,7 @@ import pytest
 
 from edge.server import Binding, Tls, serve
 from infra.errors import Misconfigured
+from streams.depth import QueueDepth
 
 RUN = {"language": "py", "code": "slow"}
 
@@ -152,6 +153,32 @@ async def test_a_synchronous_run_gets_its_answer_while_the_server_closes(make_ho
             break
     go_on.set()
     assert (await waiting).json()["code"] == 0
+
+
+class Stuck:
+    """A publisher whose broker is away: it tries for longer than the server lasts."""
+
+    def __init__(self) -> None:
+        self.asked = asyncio.Event()
+
+    async def submit(self, *_: Any) -> None:
+        self.asked.set()
+        await asyncio.Event().wait()
+
+    async def depth(self) -> QueueDepth:
+        return QueueDepth(waiting=0, pending=0)
+
+
+async def test_what_the_server_cannot_wait_for_any_longer_is_503(make_house: Any) -> None:
+    """No error of ours: whoever asks again, under the same id, is told what came of it."""
+    publisher = Stuck()
+    house = await make_house(served=True, publisher=publisher, grace_s=1)
+    waiting = asyncio.create_task(house.client.post("/executions", json={**RUN, "id": "w"}))
+    await publisher.asked.wait()
+    house.closing.set()
+    answer = await waiting
+    assert (answer.status_code, answer.json()["error"]) == (503, "closing")
+    assert answer.headers["retry-after"] == "1"
 
 
 async def test_a_flood_is_refused_while_it_comes_and_the_connection_closed(

@@ -184,7 +184,7 @@ def test_variables_saved_by_whoever_slept_are_noticed(monkeypatch):
         return replace(self, owner, data, expected, claim, now)
 
     monkeypatch.setattr(SharedStates, "replace", unfenced)
-    said = fails_within(SEEDS_TO_NOTICE)
+    said = fails_within(SEEDS_TO_NOTICE, Aim("state: sent", "pause"))
     assert "saved variables" in said or "held the claim" in said
 
 

@@ -6,9 +6,12 @@ from collections.abc import AsyncIterator
 
 import pytest
 
+from infra.errors import Unavailable
 from schemas.commands import CancelExecution, EndSession, SendInput
 from schemas.ids import ExecutionId, SessionId
+from schemas.wire import encode
 from streams.protocol import Begun, Consumer, Control
+from streams.redis import control
 from tests.streams.conftest import RedisWorld, World
 from tests.streams.helpers import begin, command, eventually, killed, submit, take
 
@@ -55,6 +58,34 @@ async def test_every_handler_hears_every_command(world: World) -> None:
         for queue in (heard, also_heard):
             control = await next_about(queue, JOB)
             assert control.command == CancelExecution(execution_id=JOB, reason="enough")
+
+
+async def test_a_handler_goes_on_listening_though_the_broker_was_away_for_a_moment(
+    redis_world: RedisWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it woke what was cancelled; one that heard nothing more would stop, and did."""
+    edge, handler = await redis_world.transport(), await redis_world.transport()
+    calls = 0
+
+    async def away_at_first(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+        if calls == 1:
+            raise Unavailable("a failover")
+
+    async def is_parked(*_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(control, "deposit", is_parked)
+    monkeypatch.setattr(control, "wake_cancelled", away_at_first)
+    async with listening(handler) as heard:
+        await redis_world.client.xadd(
+            redis_world.names.control, {"data": encode(CancelExecution(execution_id=JOB))}
+        )
+        assert (await next_about(heard, JOB)).command == CancelExecution(execution_id=JOB)
+        await edge.send(CancelExecution(execution_id=ExecutionId("job-2")))
+        await next_about(heard, "job-2")
+    assert calls > 1
 
 
 @pytest.mark.everywhere
