@@ -1,6 +1,6 @@
 """Files in and out over the routes that chat front ends use: upload, run, list, download, delete.
 
-MILLRACE_URL=http://127.0.0.1:8000 MILLRACE_KEY=test-api-key python examples/files.py
+MILLRACE_URL=http://127.0.0.1:8000 MILLRACE_KEY=test-api-key .venv/bin/python examples/files.py
 """
 
 import os

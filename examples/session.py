@@ -1,6 +1,6 @@
 """A session with state: what one run defines, the next one has; saved, downloaded, and put back.
 
-MILLRACE_URL=http://127.0.0.1:8000 MILLRACE_KEY=test-api-key python examples/session.py
+MILLRACE_URL=http://127.0.0.1:8000 MILLRACE_KEY=test-api-key .venv/bin/python examples/session.py
 """
 
 import os

@@ -1,6 +1,6 @@
 """Code that calls tools of yours while it runs: natively, over events, and as chat front ends do it.
 
-MILLRACE_URL=http://127.0.0.1:8000 MILLRACE_KEY=test-api-key python examples/tools.py
+MILLRACE_URL=http://127.0.0.1:8000 MILLRACE_KEY=test-api-key .venv/bin/python examples/tools.py
 """
 
 import json

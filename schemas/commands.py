@@ -66,6 +66,7 @@ class RunCode(Command, frozen=True, kw_only=True, tag="run_code", omit_defaults=
     check_types: bool = False
     """TypeScript: report type errors and run nothing if there are any, instead of running all the same."""
     webhook: str | None = None
+    """Not served yet: a request that names one is refused."""
     trace: dict[str, str] = {}
 
 

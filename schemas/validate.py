@@ -75,6 +75,9 @@ def _violations(command: RunCode, bounds: Bounds) -> Iterator[Violation]:
     yield from _files(command.files, bounds)
     yield from _tools(command, bounds)
     yield from _limits(command.limits)
+    if command.webhook is not None:
+        message = "webhook is not served yet: consume the results stream, or ask for the execution."
+        yield Violation(field="webhook", message=message)
 
 
 def _identity(command: RunCode) -> Iterator[Violation]:

@@ -1,6 +1,6 @@
 """Consume results in a group: each `finished` reaches one member, at least once. A plain Redis client.
 
-REDIS_URL=... python examples/streams/consume.py GROUP [COUNT]
+REDIS_URL=... .venv/bin/python examples/streams/consume.py GROUP [COUNT]
 """
 
 import json

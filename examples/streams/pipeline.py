@@ -3,8 +3,8 @@
 A result may come twice. The next request then has the same id and the same body again, and Millrace takes
 it for the one it knows: each step runs once, with no bookkeeping here.
 
-    python examples/streams/pipeline.py work [COUNT]    the consumer between the steps
-    python examples/streams/pipeline.py start ID        begin one, wait for its end
+    .venv/bin/python examples/streams/pipeline.py work [COUNT]    the consumer between the steps
+    .venv/bin/python examples/streams/pipeline.py start ID        begin one, wait for its end
 """
 
 import json

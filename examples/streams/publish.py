@@ -1,6 +1,6 @@
 """Publish a job straight onto the stream and read its log: no HTTP, nothing of Millrace, a bare Redis client.
 
-REDIS_URL=unix:///home/me/.local/share/millrace/broker/broker.sock python examples/streams/publish.py
+REDIS_URL=unix://$HOME/.local/share/millrace/broker/broker.sock .venv/bin/python examples/streams/publish.py
 """
 
 import json

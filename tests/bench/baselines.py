@@ -27,11 +27,6 @@ def bare_python(count: int) -> Samples:
     return sample_command(PRINT, count)
 
 
-def cold_bubblewrap(count: int) -> Samples:
-    """The same in a fresh bubblewrap."""
-    return sample_command(COLD, count)
-
-
 def cold_throughput(seconds: float, workers: int) -> float:
     """Return cold bubblewrap runs per second with `workers` at once."""
     return throughput(COLD, seconds, workers)

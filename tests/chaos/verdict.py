@@ -8,7 +8,6 @@ from itertools import pairwise
 from schemas.events import Event, Finished, Output, Queued, Started
 from tests.chaos.load import Job
 
-BY_ITSELF = ("exited", "killed")
 NEVER_STARTED = ("rejected", "expired")
 
 

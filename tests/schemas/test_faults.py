@@ -143,6 +143,7 @@ def test_no_bytes_whatever_make_reading_fail_in_another_way(body):
         ({"limits": Limits(pids_max=0)}, "limits.pids_max"),
         ({"limits": Limits(cpus=-0.5)}, "limits.cpus"),
         ({"limits": Limits(output_bytes_max=-1)}, "limits.output_bytes_max"),
+        ({"webhook": "https://example.org/hook"}, "webhook"),
     ],
 )
 def test_a_broken_rule_names_its_field(fields, field):

@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 
 from infra.errors import RequestRefused
-from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.dead_letters import requeue
 from streams.protocol import Delivery
@@ -23,8 +22,6 @@ from tests.streams.helpers import (
     types,
     whole_log,
 )
-
-UNKNOWN = ExecutionId("unknown")
 
 
 async def buried(transport: Any, body: bytes, reason: str = "poison", entry: str = "7-0") -> str:

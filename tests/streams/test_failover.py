@@ -38,7 +38,6 @@ from tests.streams.helpers import (
 pytestmark = pytest.mark.brokers
 OUTPUTS = 5
 POLICY = DeliveryPolicy(lease_s=20.0)
-Breaking = Callable[[], Awaitable[object]]
 
 
 class Load:

@@ -1,6 +1,6 @@
 """Consume results in a group: each `finished` reaches one member, at least once. A bare NATS client.
 
-NATS_URL=nats://localhost:4222 python examples/streams/nats/consume.py GROUP [COUNT]
+NATS_URL=nats://localhost:4222 .venv/bin/python examples/streams/nats/consume.py GROUP [COUNT]
 """
 
 import asyncio

@@ -1,6 +1,6 @@
 """Publish a job straight onto JetStream and read its log: nothing of Millrace, a bare NATS client.
 
-NATS_URL=nats://localhost:4222 python examples/streams/nats/publish.py
+NATS_URL=nats://localhost:4222 .venv/bin/python examples/streams/nats/publish.py
 """
 
 import asyncio
