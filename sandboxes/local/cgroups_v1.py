@@ -53,6 +53,7 @@ class _GroupV1:
         self._folders = folders
         self._joins = tuple(dict.fromkeys(folders.values()))
         self._files = OpenFiles()
+        self._doors: list[int] = []
         self._names = {controller: f"{folder}/" for controller, folder in folders.items()}
         self._lifted = False
 
@@ -89,11 +90,14 @@ class _GroupV1:
             write(folder / "cgroup.procs", pid)
 
     def doors(self) -> list[int]:
+        if self._doors:
+            return self._doors
         self.usage()  # what stays open is opened now, so that every group holds the same
         for folder in self._joins:
             self._files.open(f"{folder}/cgroup.procs", os.O_RDONLY)
         # a thread that moves itself does not stop every fork and exit on the machine meanwhile
-        return [self._files.open(f"{folder}/tasks", os.O_WRONLY) for folder in self._joins]
+        self._doors = [self._files.open(f"{folder}/tasks", os.O_WRONLY) for folder in self._joins]
+        return self._doors
 
     def lift_cpu_quota(self) -> None:
         if self._lifted:

@@ -69,6 +69,7 @@ class _GroupV2:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._files = OpenFiles()
+        self._doors: list[int] = []
 
     def set_up(self, limits: GroupLimits) -> None:
         self._folder.mkdir()
@@ -94,10 +95,13 @@ class _GroupV2:
         self._write("cgroup.procs", pid)
 
     def doors(self) -> list[int]:
+        if self._doors:
+            return self._doors
         self.usage()  # what stays open is opened now, so that every group holds the same
         for name in ("cgroup.procs", "memory.current"):
             self._files.open(f"{self._folder}/{name}", os.O_RDONLY)
-        return [self._files.open(f"{self._folder}/cgroup.procs", os.O_WRONLY)]
+        self._doors = [self._files.open(f"{self._folder}/cgroup.procs", os.O_WRONLY)]
+        return self._doors
 
     def lift_cpu_quota(self) -> None:
         with suppress(OSError):

@@ -80,8 +80,9 @@ class Control:
         data, ancillary, _, _ = self._socket.recvmsg(1, 1024, socket.MSG_CMSG_CLOEXEC)
         pid, fds = _unpack(ancillary)
         if data and pid and len(fds) == 2:
-            self._loop.add_reader(self._socket, self._read)
+            self._loop.add_reader(self._socket, self._read)  # in the place of the one that waited
             return Hello(pid, *fds)
+        self._loop.remove_reader(self._socket)
         for fd in fds:
             os.close(fd)
         return None
@@ -148,8 +149,9 @@ class Control:
         self._loop.add_reader(self._socket, _wake, ready)
         try:
             await ready
-        finally:
+        except BaseException:
             self._loop.remove_reader(self._socket)
+            raise
 
     def _read(self) -> None:
         try:

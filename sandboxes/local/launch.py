@@ -194,10 +194,13 @@ class Guest:
         _bound_oom_score(hello.pid)
         return cls(outer, control, hello, pidfd)
 
-    def kill(self) -> None:
-        """Kill process 1, and with it all others. At once, until it is closed."""
-        with suppress(ProcessLookupError):
+    def kill(self) -> bool:
+        """Kill process 1, and with it all others, at once, until it is closed; say whether any was left."""
+        try:
             signal.pidfd_send_signal(self._pidfd, signal.SIGKILL)
+        except ProcessLookupError:
+            return False
+        return True
 
     async def close(self) -> None:
         """End it and wait until the last of its processes is gone; then let go of its files."""

@@ -71,6 +71,8 @@ class LocalSandbox:
         self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
         self._account = Account(parts.group, parts.cpu_s_before, self._budget)
         self._before: Sequence[Found] = ()
+        self._is_furnished = parts.ahead is not None
+        """Whether anything may be in the working directory before the program runs."""
         self._state: StateFolder | None = None
         self._clock = Clock(self._time_out)
         self._tools = ToolLine(self._clock)
@@ -86,6 +88,7 @@ class LocalSandbox:
         """Write one input file. Raises `RequestRefused` if it may not be or does not fit."""
         if fault := file_name_fault(name, _FILE_NAME_LENGTH_MAX):
             raise RequestRefused(f"The file name {fault}.", field="files")
+        self._is_furnished = True
         try:
             await files.put_file(self._guest.data_fd, name, content, self._uid)
         except OSError as error:
@@ -176,7 +179,7 @@ class LocalSandbox:
                 steps = self._tools.equip(place, self.language, steps, program.tools)
         except OSError as error:
             raise self._refusal(error, steps.file_name) from error
-        self._before = await self._find_files()
+        self._before = await self._find_files() if self._is_furnished else ()
         self._stdin.prepend(program.stdin, eof=not program.keep_stdin_open)
         await self._limited()
         if self._ahead and not await self._ahead.accept(steps, program):
@@ -272,9 +275,8 @@ class LocalSandbox:
         return SandboxFailed(f"{name} cannot be written: {error.strerror}.")
 
     async def _destroy(self) -> None:
-        if self._group:
+        if self._guest.kill() and self._group:
             self._group.lift_cpu_quota()
-        self._guest.kill()
         self._stdin.close()
         if self._last_resort:
             self._last_resort.cancel()

@@ -8,10 +8,10 @@ Only an exit status may be had sooner, from a link that the guest's Python leave
 import asyncio
 import os
 import re
+import select
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,9 @@ class Child:
         """Whether it still waits for an order, as far as we have heard."""
         return not self.control.is_over
 
-    def kill(self) -> None:
-        """Kill every process of the sandbox. At once, and as often as you like."""
-        if self._closing is None or not self._closing.done():
-            _kill(self._handles.init_pidfd)
+    def kill(self) -> bool:
+        """Kill every process of the sandbox, at once, and as often as you like; say whether any was left."""
+        return (self._closing is None or not self._closing.done()) and _kill(self._handles.init_pidfd)
 
     async def reaped(self) -> None:
         """Wait until the last of its processes is gone."""
@@ -184,13 +183,25 @@ def _script(script: str, *args: str) -> dict[str, Any]:
     return {"script": script, "args": rest} | {what: plan for what, plan in plans.items() if plan != NO_PLAN}
 
 
-def _kill(pidfd: int) -> None:
-    with suppress(ProcessLookupError):
+def _kill(pidfd: int) -> bool:
+    """Kill a process; say whether it was still there."""
+    try:
         signal.pidfd_send_signal(pidfd, signal.SIGKILL)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def _is_gone(pidfd: int) -> bool:
+    poller = select.poll()
+    poller.register(pidfd, select.POLLIN)
+    return bool(poller.poll(0))
 
 
 async def readable(fd: int) -> None:
     """Wait until a pidfd's process is gone. Any number may wait for one."""
+    if _is_gone(fd):
+        return
     loop = asyncio.get_running_loop()
     own = os.dup(fd)
     ready = asyncio.Event()
