@@ -49,7 +49,9 @@ def _node(run: Sequence[str]) -> Prestart:
 
 def _php(run: Sequence[str]) -> Prestart:
     php, *rest = run
-    return Prestart((php, "-d", "auto_prepend_file={program}/.waiter.php", *rest), "waiter.php")
+    ahead = (php, "-d", "auto_prepend_file={program}/.waiter.php", *rest)
+    # or, after the last output, it unmaps every extension, only to end
+    return Prestart(ahead, "waiter.php", {"ZEND_DONT_UNLOAD_MODULES": "1"})
 
 
 _VANILLA = ("--no-save", "--no-environ", "--no-site-file", "--no-restore")

@@ -17,6 +17,9 @@
     fclose($order);
     $GLOBALS['argv'] = $_SERVER['argv'] = $arguments;
     $GLOBALS['argc'] = $_SERVER['argc'] = count($arguments);
+    $ours = 'ZEND_DONT_UNLOAD_MODULES';  // PHP puts it back in the environment before it reads it
+    putenv($ours);
+    unset($_SERVER[$ours], $_ENV[$ours]);
     $_SERVER['REQUEST_TIME_FLOAT'] = microtime(true);
     $_SERVER['REQUEST_TIME'] = time();
 })();

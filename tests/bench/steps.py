@@ -11,6 +11,7 @@ from typing import Any
 
 import psutil
 import sandbox_alone
+import slowest
 import uvloop
 from measure import Samples
 
@@ -33,8 +34,9 @@ something, of the pipes' end the last."""
 
 
 def show() -> None:
-    """Print both tables."""
+    """Print both tables, and what the slowest waited for."""
     uvloop.run(_show())
+    uvloop.run(slowest.show())
 
 
 async def _show() -> None:
