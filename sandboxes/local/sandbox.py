@@ -71,8 +71,7 @@ class LocalSandbox:
         self._budget = OutputBudget(limits.output_bytes_max, config.flood_bytes_max)
         self._account = Account(parts.group, parts.cpu_s_before, self._budget)
         self._before: Sequence[Found] = ()
-        self._is_furnished = parts.ahead is not None
-        """Whether anything may be in the working directory before the program runs."""
+        self._is_furnished = parts.ahead is not None  # else its folder is empty until a file is put in
         self._state: StateFolder | None = None
         self._clock = Clock(self._time_out)
         self._tools = ToolLine(self._clock)
@@ -191,9 +190,7 @@ class LocalSandbox:
         try:
             await self._joined
         except OSError as error:
-            raise SandboxFailed(
-                f"The sandbox cannot be put into its control group: {error.strerror}."
-            ) from error
+            raise SandboxFailed(f"No control group takes the sandbox: {error.strerror}.") from error
 
     async def _run_command(self, command: Command) -> AsyncGenerator[OutputFrame | ToolCalls, None]:
         """Run one command to its end; yields what it writes and the tools it calls."""
