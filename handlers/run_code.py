@@ -1,14 +1,13 @@
 """The life of one execution: read this first.
 
-An entry is admitted, its lease and its session's turn are taken; a sandbox is taken, files and variables
-are put in, the code runs and every frame of its output is written to the log; what it produced and what it
-remembers is stored, exactly one `finished` written and the entry acknowledged, and the sandbox destroyed.
-Whoever loses the lease on the way stops at once, for another handler decides now.
+An entry is admitted, its lease and its session's turn are taken; a sandbox is taken (just before the lease,
+where one is ready), files and variables are put in, the code runs and every frame of its output is written to
+the log; what it produced and what it remembers is stored, exactly one `finished` written and the entry
+acknowledged, and the sandbox destroyed. Whoever loses the lease on the way stops at once, for another handler
+decides now.
 """
 
-import asyncio
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
@@ -31,6 +30,7 @@ from handlers.journal import Journal
 from handlers.running import Registry
 from handlers.sessions import enter_session
 from handlers.state import ExecutionState, States, fence_off
+from handlers.taking import Ahead, Taker
 from handlers.verdict import is_expired, last_started, may_try_again, verdict
 from infra.errors import LeaseLost, MillraceError, RequestRefused
 from infra.stores.files import FileStore
@@ -41,13 +41,11 @@ from sandboxes.protocol import (
     Sandbox,
     Sandboxes,
     SandboxFailed,
-    SandboxSpec,
     SandboxUnavailable,
 )
 from schemas.commands import RunCode
-from schemas.events import FileProduced, Outcome, Started
+from schemas.events import FileProduced, Outcome
 from schemas.ids import TenantId
-from schemas.languages import find_language
 from schemas.limits import SandboxLimits
 from schemas.validate import Bounds
 from streams.heartbeat import heartbeat
@@ -86,7 +84,9 @@ class RunCodeHandler:
     ) -> None:
         self._config = config
         self._consumer = consumer
-        self._sandboxes = sandboxes
+        self._taker = Taker(
+            sandboxes, config.limits, now, network=config.network, patience_s=config.sandbox_patience_s
+        )
         self._files = files
         self._registry = registry
         self._now = now
@@ -118,16 +118,21 @@ class RunCodeHandler:
         """Take lease and turn; what another handler holds or has ended, or what must wait, is left alone."""
         assert command.id is not None, "admitted before"
         with self._registry.expecting(command.id) as heard:
-            begun = await self._consumer.begin(delivery, command, digest)
-            if isinstance(begun, Begun):
-                async with heartbeat(self._consumer, begun.lease, self._config.policy):
-                    await self._own(replace(begun, mail=(*begun.mail, *heard)), refusal)
-            elif isinstance(begun, IdTaken):
-                reason = f"id: {command.id!r} was used before with another body."
-                finished = rejection(command.id, reason, self._now())
-                await self._consumer.reject(delivery, finished, command.tenant)
+            may = not refusal and self._registry.is_news(command.id)
+            ahead = await self._taker.at_once(delivery, command) if may else Ahead()
+            try:
+                begun = await self._consumer.begin(delivery, command, digest, ahead.started)
+                if isinstance(begun, Begun):
+                    async with heartbeat(self._consumer, begun.lease, self._config.policy):
+                        await self._own(replace(begun, mail=(*begun.mail, *heard)), ahead, refusal)
+                elif isinstance(begun, IdTaken):
+                    reason = f"id: {command.id!r} was used before with another body."
+                    finished = rejection(command.id, reason, self._now())
+                    await self._consumer.reject(delivery, finished, command.tenant)
+            finally:
+                await ahead.close()
 
-    async def _own(self, begun: Begun, refusal: str) -> None:
+    async def _own(self, begun: Begun, ahead: Ahead, refusal: str) -> None:
         """Decide what is left to do for an execution this process now holds."""
         lease = begun.lease
         if begun.started_before:
@@ -141,21 +146,21 @@ class RunCodeHandler:
         elif begun.overdue or is_expired(lease.command, last_started(begun), self._now()):
             await self._end(begun, "expired", EXPIRED)
         else:
-            await self._attempt(begun)
+            await self._attempt(begun, ahead)
 
-    async def _attempt(self, begun: Begun) -> None:
+    async def _attempt(self, begun: Begun, ahead: Ahead) -> None:
         lease = begun.lease
         with self._registry.holding(lease.execution_id, last_started(begun)) as running:
             for control in begun.mail:
                 await running.apply(control)
             async with Journal(self._consumer, lease, self._now, is_watched=begun.is_watched) as journal:
-                await self._try_until_it_ends(Execution(lease, running, journal))
+                await self._try_until_it_ends(Execution(lease, running, journal), ahead)
 
-    async def _try_until_it_ends(self, execution: Execution) -> None:
+    async def _try_until_it_ends(self, execution: Execution, ahead: Ahead) -> None:
         """Run it, and again in a fresh sandbox where the first one broke and `retry` allows."""
         while True:
             try:
-                return await self._take_and_run(execution)
+                return await self._take_and_run(execution, ahead)
             except (RequestRefused, LanguageMissing) as refused:
                 return await self._give_up(execution, "rejected", str(refused))
             except SandboxUnavailable as away:
@@ -172,9 +177,9 @@ class RunCodeHandler:
                 log.exception("execution_failed", execution_id=execution.id)
                 return await self._give_up(execution, "lost", "An error inside Millrace ended the execution.")
 
-    async def _take_and_run(self, execution: Execution) -> None:
+    async def _take_and_run(self, execution: Execution, ahead: Ahead) -> None:
         await enter_session(execution.command, self._sessions, self._files)
-        sandbox = await self._acquire(execution)
+        sandbox = ahead.take_out() or await self._taker.patiently(execution)
         if sandbox is None:
             return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
         try:
@@ -184,59 +189,24 @@ class RunCodeHandler:
             )
             await files.put(sandbox)
             program = execution.running.enter(sandbox, execution.program(await state.order()))
-            if self._is_unwanted(execution):
+            if self._taker.is_unwanted(execution):
                 return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
-            started_at = await self._say_started(execution, sandbox)
+            started_at = await self._say_started(execution, sandbox, ahead)
             exit_ = await run_program(execution, sandbox, program, self._now)
             kept = replace(await files.keep(sandbox), state=await state.keep(sandbox, exit_))
             await self._conclude(execution, exit_, kept, started_at)
         finally:
             await sandbox.close()
 
-    async def _acquire(self, execution: Execution) -> Sandbox | None:
-        """Take a sandbox; None if the execution was cancelled or expired while none could be had."""
-        clock = asyncio.get_running_loop().time
-        give_up_at = clock() + self._config.sandbox_patience_s
-        while not self._is_unwanted(execution):
-            try:
-                return await self._sandboxes.acquire(self._spec(execution.command))
-            except SandboxUnavailable as away:
-                if clock() + away.retry_after_s > give_up_at:
-                    raise
-                with suppress(TimeoutError):
-                    await asyncio.wait_for(execution.running.cancelled.wait(), away.retry_after_s)
-        return None
-
-    def _is_unwanted(self, execution: Execution) -> bool:
-        expired = is_expired(execution.command, execution.running.attempt, self._now())
-        return expired or execution.running.cancelled.is_set()
-
-    def _spec(self, command: RunCode) -> SandboxSpec:
-        language = find_language(command.language)
-        assert language is not None and command.id is not None, "admitted before"
-        return SandboxSpec(
-            execution_id=command.id,
-            language=language.code,
-            limits=self._config.limits.lowered_by(command.limits),
-            network=self._config.network,
-            code=command.code,
-            check_types=command.check_types,
-        )
-
-    async def _say_started(self, execution: Execution, sandbox: Sandbox) -> datetime:
-        """Put `started` into the log. Only once it is there may the code run."""
-        now = self._now()
-        execution.running.attempt = execution.lease.attempt
-        started = Started(
-            execution_id=execution.id,
-            seq=0,
-            time=now,
-            attempt=execution.lease.attempt,
-            sandbox=sandbox.kind,
-            language=self._spec(execution.command).language,
-        )
+    async def _say_started(self, execution: Execution, sandbox: Sandbox, ahead: Ahead) -> datetime:
+        """Put `started` into the log, unless the lease did. Only once it is there may the code run."""
+        attempt = execution.lease.attempt
+        if execution.running.attempt == attempt and ahead.started is not None:
+            return ahead.started.time
+        execution.running.attempt = attempt
+        started = self._taker.started(execution.command, sandbox, attempt)
         await execution.journal.write(started)
-        return now
+        return started.time
 
     async def _conclude(self, execution: Execution, exit_: Exit, kept: Kept, started_at: datetime) -> None:
         now = self._now()

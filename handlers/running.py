@@ -26,6 +26,8 @@ SEEN_MAX = 10_000
 """How many control commands are remembered, to know repeats by; a repeat comes soon or never."""
 HEARD_MAX = 1000
 """How many are kept for an execution that is being begun."""
+KNOWN_MAX = 10_000
+"""Of how many executions it is remembered that somebody wanted something of them, or that they were here."""
 INPUT_BYTES_MAX = 16 * 1024 * 1024
 """How much input is kept for a sandbox that is not there yet, or whose program does not read."""
 TOOL_IDLE_S = 600.0
@@ -163,6 +165,7 @@ class Registry:
         self._tool_idle_s = tool_idle_s
         self._running: dict[ExecutionId, Running] = {}
         self._expected: dict[ExecutionId, list[list[Control]]] = {}
+        self._known: dict[ExecutionId, None] = {}
         self._end_session = end_session
 
     def __len__(self) -> int:
@@ -190,17 +193,31 @@ class Registry:
             yield running
         finally:
             self._running.pop(execution_id, None)
+            self._note(execution_id)
             running.over()
 
     def concerns(self, execution_id: ExecutionId) -> bool:
-        """Whether an execution runs here, or is being begun."""
+        """Whether an execution runs here, or is being begun. That it was spoken of is remembered."""
+        self._note(execution_id)
         return execution_id in self._running or execution_id in self._expected
+
+    def is_news(self, execution_id: ExecutionId) -> bool:
+        """Whether nothing was lately heard here of an execution that is being begun, nor did it run here."""
+        is_begun_once = len(self._expected.get(execution_id, ())) <= 1
+        return is_begun_once and execution_id not in self._running and execution_id not in self._known
+
+    def _note(self, execution_id: ExecutionId) -> None:
+        self._known[execution_id] = None
+        if len(self._known) > KNOWN_MAX:
+            del self._known[next(iter(self._known))]
 
     async def on_control(self, control: Control) -> None:
         """Pass a control command to the execution it is for, if it runs here, or to the end of sessions."""
         if isinstance(control.command, EndSession):
             self._end_session(control.command)
-        elif running := self._running.get(control.command.execution_id):
+            return
+        self._note(control.command.execution_id)
+        if running := self._running.get(control.command.execution_id):
             await running.apply(control)
         elif not isinstance(control.command, ResolveToolCalls):  # nothing was asked before it runs
             for heard in self._expected.get(control.command.execution_id, ()):

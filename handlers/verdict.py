@@ -25,7 +25,9 @@ def verdict(begun: Begun, attempts_max: int) -> str | None:
 
 
 def last_started(begun: Begun) -> int:
-    """Return the newest attempt that may have run code: the one before, if any is known to have started."""
+    """Return the newest attempt known to have started: this one, the one before, or 0."""
+    if begun.has_started:
+        return begun.lease.attempt
     return begun.lease.attempt - 1 if begun.started_before else 0
 
 

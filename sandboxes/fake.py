@@ -7,11 +7,11 @@ a simulation can bring a clock of its own.
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import aclosing
 
 from infra.errors import RequestRefused
 from sandboxes.fake_calls import FakeCalls
-from sandboxes.fake_script import Ending, Player, Said, Sleep, saved_variables
+from sandboxes.fake_play import CANCELLED, Played, play_out
+from sandboxes.fake_script import Ending, Player, Sleep, saved_variables
 from sandboxes.protocol import (
     Exit,
     FileChanges,
@@ -35,9 +35,6 @@ from schemas.languages import LANGUAGES
 from schemas.limits import SandboxLimits
 
 _FILE_NAME_LENGTH_MAX = 4096
-
-_CANCELLED = Ending("cancelled", None, None, "The program was cancelled.")
-_Played = Said | ToolCalls | Ending | SandboxFailed
 
 
 class FakeSandboxes:
@@ -71,6 +68,10 @@ class FakeSandboxes:
         sandbox = FakeSandbox(spec.limits, self._sleep, self.open.discard)
         self.open.add(sandbox)
         return sandbox
+
+    def is_ready(self, spec: SandboxSpec) -> bool:
+        """All that may be taken wait."""
+        return spec.language not in self._missing and len(self.open) < self._sandboxes_max
 
     def info(self) -> SandboxesInfo:
         """Every language, but those said to be missing."""
@@ -125,10 +126,19 @@ class FakeSandbox:
         self._before = dict(self._files)
         self._open_stdin(program)
         began = time.monotonic()
-        played: asyncio.Queue[_Played] = asyncio.Queue(maxsize=1)
+        played: asyncio.Queue[Played] = asyncio.Queue(maxsize=1)
         self._calls.open(program.tools, played.put)
         player = Player(program, self._files, self._stdin, self._sleep, self._calls.ask)
-        playing = asyncio.create_task(self._play(player, played))
+        ending = CANCELLED if self._cancelled.is_set() else player.ends_at_once()
+        if ending is not None:  # nothing is said, so nobody plays
+            self._stdin_over = True
+            self._state = saved_variables(program.state, player.variables, ending)
+            yield self._exit(ending, time.monotonic() - began)
+            return
+        out = self._calls.run_out(self._sleep, self._limits.timeout_s)
+        playing = asyncio.create_task(
+            play_out(player, played.put, self._cancelled, out, self._limits.timeout_s)
+        )
         try:
             while isinstance(said := await played.get(), tuple | ToolCalls):
                 if isinstance(said, ToolCalls):
@@ -197,29 +207,6 @@ class FakeSandbox:
                 self._stdin.feed_eof()
                 return
 
-    async def _play(self, player: Player, played: "asyncio.Queue[_Played]") -> None:
-        """Play to the end, the time limit or the cancel; how it ended comes last into the queue."""
-        if self._cancelled.is_set():
-            await played.put(_CANCELLED)
-            return
-        acting = asyncio.ensure_future(_act(player, played))
-        cancelled = asyncio.ensure_future(self._cancelled.wait())
-        clock = asyncio.ensure_future(self._calls.run_out(self._sleep, self._limits.timeout_s))
-        try:
-            await asyncio.wait((acting, cancelled, clock), return_when=asyncio.FIRST_COMPLETED)
-            ending: Ending | SandboxFailed
-            if cancelled.done():
-                ending = _CANCELLED
-            elif acting.done():
-                ending = acting.result()
-            else:
-                message = f"The program was stopped at its time limit of {self._limits.timeout_s:g} s."
-                ending = Ending("timed_out", None, "SIGKILL", message)
-        finally:
-            for task in (acting, cancelled, clock):
-                task.cancel()
-        await played.put(ending)
-
     def _keep(self, stream: OutputStream, data: bytes) -> bytes:
         """Count `data`; return what the output limit leaves of it."""
         kept = sum(self._written.values()) - self._dropped
@@ -244,16 +231,3 @@ class FakeSandbox:
                 dropped_bytes=self._dropped,
             ),
         )
-
-
-async def _act(player: Player, played: "asyncio.Queue[_Played]") -> Ending | SandboxFailed:
-    """Put all that is said into the queue; return how it ended."""
-    try:
-        async with aclosing(player.play()) as playing:
-            async for said in playing:
-                if isinstance(said, Ending):
-                    return said
-                await played.put(said)
-    except SandboxFailed as failure:
-        return failure
-    raise AssertionError("a play has an ending")

@@ -174,6 +174,14 @@ class Player:
                     yield said
         yield Ending("exited", 0, None, "The program ended normally.")
 
+    def ends_at_once(self) -> Ending | None:
+        """Return how it ends, if to end by itself is all it does."""
+        try:
+            step = _steps.decode(self._program.code)
+        except msgspec.DecodeError:  # more than one, or none
+            return None
+        return None if isinstance(step, Break) else _ending(step)
+
     async def _do(self, step: AnyStep) -> AsyncGenerator[Said, None]:
         match step:
             case Wait(seconds):

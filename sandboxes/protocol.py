@@ -228,6 +228,9 @@ class Sandboxes(Protocol):
     async def acquire(self, spec: SandboxSpec) -> Sandbox:
         """Take a fresh sandbox. Raises `SandboxUnavailable` or `LanguageMissing`."""
 
+    def is_ready(self, spec: SandboxSpec) -> bool:
+        """Whether one waits, so that `acquire` will probably take it at once. Who cannot know says no."""
+
     def info(self) -> SandboxesInfo:
         """Say what runs here."""
 

@@ -13,15 +13,13 @@ The life of one execution, in the words used here:
 - A live handler renews its lease. A lease that ran out is taken by the next `begin`.
 - Of the executions of one session one runs at a time, in the order of publication (`streams/turns.py`).
   `begin` answers `Parked` while it is another one's turn.
-- What has to wait for a slot is handed out fairly between tenants, and by priority, as the body tells them,
-  also of a bare XADD (`streams/lanes.py`): however much one has waiting, the next of another is next.
+- What waits for a slot is handed out fairly between tenants, and by priority (`streams/lanes.py`).
 - `finish` writes the last event, then the result, the reply, and only then acknowledges the entry.
   A crash between these steps is healed when the entry is reclaimed: `begin` answers `Ended` after
   completing what was left undone.
 
-A log is bounded in entries and bytes. Past a bound `append` refuses output with `LogFull` and writes
-nothing; the handler counts that output as dropped. Every other event, `finished` first of all, always
-gets in.
+A log is bounded in entries and bytes. Past a bound `append` refuses output with `LogFull`, and the handler
+counts it as dropped. Every other event, `finished` first of all, always gets in.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -31,7 +29,7 @@ from datetime import datetime
 from typing import Literal, Protocol
 
 from schemas.commands import ControlCommand, RunCode
-from schemas.events import Event, Finished
+from schemas.events import Event, Finished, Started
 from schemas.http import ExecutionStatus
 from schemas.ids import ExecutionId, SessionId, TenantId
 from streams.concerns import Concerns, everything
@@ -45,7 +43,6 @@ class Delivery:
     entry: str
     """The transport's own id of the entry: the same on every redelivery."""
     stream: str
-    """The stream (lane) it came from."""
     body: bytes
     deliveries: int
     """How often it was handed out, this time included."""
@@ -62,7 +59,7 @@ class Lease:
     attempt: int
     """From 1; counts leases that were not given back by `release`."""
     seq: int
-    """Of the last event in the log; the next one gets `seq + 1`."""
+    """Of the last event in the log."""
     delivery: Delivery
     command: RunCode
 
@@ -85,11 +82,13 @@ class Begun:
     over_limit: bool
     """More attempts than allowed: end it as lost and dead-letter the entry."""
     overdue: bool = False
-    """Its deadline passed, by the broker's clock, before its turn came: it may not run."""
+    """Its deadline passed, by the broker's clock, before its turn came."""
     mail: tuple[Control, ...] = ()
     """The control commands that came before the lease was taken, oldest first."""
     is_watched: bool = True
     """Somebody follows it event by event; a transport that does not know says yes."""
+    has_started: bool = False
+    """`started` was written with the lease, whose `seq` counts it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +154,7 @@ class DeliveryPolicy:
     """The numbers of delivery; the same for every transport."""
 
     lease_s: float = 15.0
-    """A handler that was silent for so long is taken for dead."""
+    """Who was silent for so long is taken for dead."""
     attempts_max: int = 3
     log_retention_s: float = 86_400.0
     log_entries_max: int = 50_000
@@ -231,11 +230,15 @@ class Consumer(Protocol):
     def drain(self) -> None:
         """Take nothing new. `consume` returns when what runs is done."""
 
-    async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
+    async def begin(
+        self, delivery: Delivery, command: RunCode, digest: str, started: Started | None = None
+    ) -> BeginOutcome:
         """Take the lease of `command` (its `id` set), or say why not.
 
         An execution that must not run any more waits for no turn: that it was cancelled is in its mail,
-        that its deadline has passed is told as `overdue`.
+        that its deadline has passed is told as `overdue`. `started`, numbered 2, is written in the same step
+        if this is the first attempt, in its turn, and log and mail hold nothing but `queued`: `has_started`
+        tells. A transport that would have to take two steps leaves it to `append`.
         """
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
@@ -259,10 +262,7 @@ class Consumer(Protocol):
         """
 
     async def release(self, lease: Lease) -> None:
-        """Give the entry back unstarted: another handler gets it at once and the attempt does not count.
-
-        It is published anew at the end of the queue. Raises `LeaseLost`.
-        """
+        """Publish the entry anew, unstarted; the attempt does not count. Raises `LeaseLost`."""
 
     async def reject(self, delivery: Delivery, finished: Finished, tenant: TenantId) -> None:
         """Publish the `rejected` result of a request that never becomes an execution, and acknowledge."""

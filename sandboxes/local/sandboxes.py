@@ -106,8 +106,12 @@ class LocalSandboxes:
             raise
         return await self._assemble(guest, grouping, toolchain, limits, uid)
 
+    def is_ready(self, spec: SandboxSpec) -> bool:
+        """A warm Python, or a runtime started ahead, waits."""
+        return _may_be_warm(spec) and self._waiting(spec.language) > 0
+
     async def _take_warm(self, spec: SandboxSpec, limits: SandboxLimits) -> Parts | None:
-        if spec.network or spec.check_types:
+        if not _may_be_warm(spec):
             return None
         if spec.language != "py":
             return await self._take_prestarted(spec.language, limits)
@@ -208,6 +212,10 @@ class LocalSandboxes:
         if os.getuid() != 0:
             return None
         return self._config.uid_first + next(self._turn) % self._config.uids
+
+
+def _may_be_warm(spec: SandboxSpec) -> bool:
+    return not spec.network and not spec.check_types
 
 
 def _checking(toolchain: Toolchain) -> Toolchain:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import Unavailable
 from infra.tasks import end_tasks
 from schemas.commands import EndSession, RunCode
-from schemas.events import Event, Finished
+from schemas.events import Event, Finished, Started
 from schemas.ids import TenantId
 from streams.concerns import Concerns, everything
 from streams.delivery import DeadLetter, Intake, log
@@ -78,7 +78,13 @@ class JetStreamConsumer:
     def drain(self) -> None:
         self._draining.set()
 
-    async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
+    async def begin(
+        self,
+        delivery: Delivery,
+        command: RunCode,
+        digest: str,
+        started: Started | None = None,  # noqa: ARG002 - another subject, so another message
+    ) -> BeginOutcome:
         return await self._beginner.begin(delivery, command, digest)
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:

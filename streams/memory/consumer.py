@@ -3,12 +3,13 @@
 import asyncio
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import msgspec
 
 from infra.errors import LeaseLost
 from schemas.commands import RunCode
-from schemas.events import Event, Finished
+from schemas.events import Event, Finished, Started
 from schemas.ids import TenantId
 from streams.concerns import Concerns, everything
 from streams.delivery import (
@@ -79,7 +80,9 @@ class MemoryConsumer:
         if self._intake is not None:
             self._intake.changed.notify()
 
-    async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
+    async def begin(
+        self, delivery: Delivery, command: RunCode, digest: str, started: Started | None = None
+    ) -> BeginOutcome:
         assert command.id is not None, "an execution needs its id"
         broker = self._broker
         first = self._turns.is_mine(delivery, command)
@@ -105,6 +108,10 @@ class MemoryConsumer:
         execution.lease(delivery.entry, broker.clock() + self._policy.lease_s)
         self._broker.touch(execution, self._policy.log_retention_s)
         begun = self._begun(delivery, execution, overdue=overdue)
+        if started is not None and _says_nothing_yet(begun):
+            execution.append(execution.token, [started], self._policy)
+            begun.lease.seq = execution.seq
+            begun = replace(begun, has_started=True)
         await self._between("begin: leased")
         return begun
 
@@ -225,3 +232,8 @@ class MemoryConsumer:
         if execution is None:
             raise LeaseLost(f"the log of {lease.execution_id} is gone")
         return execution
+
+
+def _says_nothing_yet(begun: Begun) -> bool:
+    """Whether an execution is at its first attempt, queued and no more, and nobody wants anything of it."""
+    return (begun.lease.attempt, begun.lease.seq) == (1, 1) and not begun.overdue and not begun.mail

@@ -48,10 +48,9 @@ local function put(inbox, message)
   redis.call('PEXPIRE', inbox, INBOX_MS)
 end
 
--- Tell every inbox that watches. Where inboxes are out of reach (reach 'slot': on a cluster they live in
--- other slots) nobody is told and the inboxes are returned for the client to tell.
-local function tell(watchers, reach, message)
-  local live = watching(watchers)
+-- Tell inboxes. Where they are out of reach (reach 'slot': on a cluster they live in other slots) nobody is
+-- told and the inboxes are returned for the client to tell.
+local function tell_all(live, reach, message)
   if reach == 'slot' then
     return live
   end
@@ -59,6 +58,11 @@ local function tell(watchers, reach, message)
     put(inbox, message)
   end
   return {}
+end
+
+-- Tell every inbox that watches; answers as `tell_all`.
+local function tell(watchers, reach, message)
+  return tell_all(watching(watchers), reach, message)
 end
 
 -- Write events from seq `first` on; entry ids are the seqs, so that readers can start anywhere.

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from infra.errors import LeaseLost
 from infra.tasks import end_tasks
 from schemas.commands import RunCode
-from schemas.events import Event, Finished
+from schemas.events import Event, Finished, Started
 from schemas.ids import TenantId
+from schemas.wire import encode
 from streams.concerns import Concerns, everything
 from streams.delivery import DeadLetter, Intake, queued_event, result_line
 from streams.duplicates import may_give_way
@@ -95,7 +96,9 @@ class RedisConsumer:
     def drain(self) -> None:
         self._draining.set()
 
-    async def begin(self, delivery: Delivery, command: RunCode, digest: str) -> BeginOutcome:
+    async def begin(
+        self, delivery: Delivery, command: RunCode, digest: str, started: Started | None = None
+    ) -> BeginOutcome:
         assert command.id is not None, "an execution needs its id"
         line, first = await self._turns.ask(delivery, command)
         keys = self._link.keys_of(command.id) + line
@@ -108,17 +111,18 @@ class RedisConsumer:
             secrets.token_hex(8),
             first,
             due_ms(command),
+            *(("", "") if started is None else (encode(started), started.time.isoformat())),
         ]
         answer = await self._link.persist(lambda: self._link.run(BEGIN, keys, arguments))
         match answer[0]:
             case b"begun":
-                return await self._begun(delivery, command, answer)
+                return await self._begun(delivery, command, answer, started)
             case b"ended":
                 return await self._ended(delivery, command, settled=bool(answer[1]))
             case b"held":
                 return await self._held(delivery, by=answer[1].decode())
             case b"waits":
-                await self._tell_queued(answer[1], delivery, command)
+                await self._tell(answer[1], delivery, command, 1)
                 if await self._link.persist(lambda: self._turns.park(delivery, command)):
                     return Parked()
                 return await self.begin(delivery, command, digest)
@@ -175,18 +179,40 @@ class RedisConsumer:
             self._faststream = FastStreamApp(self._link.client, self._middlewares)
         return self._faststream
 
-    async def _begun(self, delivery: Delivery, command: RunCode, answer: Sequence[Any]) -> Begun:
-        _, token, attempt, seq, started, told, overdue, mail, watched = answer
+    async def _begun(
+        self, delivery: Delivery, command: RunCode, answer: Sequence[Any], started: Started | None
+    ) -> Begun:
+        _, token, attempt, seq, started_before, told, overdue, mail, watched, starts = answer
         assert command.id is not None, "an execution needs its id"
-        await self._tell_queued(told, delivery, command)
+        await self._tell(told, delivery, command, seq, started if starts else None)
         lease = Lease(command.id, token, attempt, seq, delivery, command)
         over_limit = attempt > self._link.policy.attempts_max
-        return Begun(lease, bool(started), over_limit, bool(overdue), read_mail(mail), bool(watched))
+        return Begun(
+            lease,
+            bool(started_before),
+            over_limit,
+            bool(overdue),
+            read_mail(mail),
+            bool(watched),
+            has_started=bool(starts),
+        )
 
-    async def _tell_queued(self, inboxes: Sequence[bytes], delivery: Delivery, command: RunCode) -> None:
+    async def _tell(
+        self,
+        inboxes: Sequence[bytes],
+        delivery: Delivery,
+        command: RunCode,
+        seq: int,
+        started: Started | None = None,
+    ) -> None:
+        """Tell inboxes that no script reaches what `begin` wrote."""
+        if not inboxes:
+            return
         assert command.id is not None, "an execution needs its id"
-        queued = queued_event(command.id, delivery.published_at)
-        await tell(self._link, inboxes, command.id, 1, [queued])
+        lines = [queued_event(command.id, delivery.published_at)]
+        if started is not None:
+            lines.append(encode(started))
+        await tell(self._link, inboxes, command.id, seq - len(lines) + 1, lines)
 
     async def _ended(self, delivery: Delivery, command: RunCode, *, settled: bool) -> Ended:
         if settled:

@@ -2,12 +2,14 @@
 
 import asyncio
 
+import pytest
+
 from handlers.running import HEARD_MAX, INPUT_BYTES_MAX, SEEN_MAX, Registry, Running
 from sandboxes.fake_script import End, Write, script
 from sandboxes.protocol import Program
 from schemas.commands import CancelExecution, RunCode, SendInput
 from schemas.digest import digest_of
-from schemas.events import Finished, Started
+from schemas.events import Finished, Output, Started
 from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.protocol import Control
@@ -26,24 +28,31 @@ class HeardMeanwhile:
     def __getattr__(self, name):
         return getattr(self._transport, name)
 
-    async def begin(self, delivery, command, digest):
-        begun = await self._transport.begin(delivery, command, digest)
+    async def begin(self, delivery, command, digest, started=None):
+        begun = await self._transport.begin(delivery, command, digest, started)
         for control in self._controls:
             await self._registry.on_control(control)
         return begun
 
 
-async def test_a_cancellation_heard_between_the_lease_and_the_run_counts(
-    transport, registry, delivery_of, events_of, handler
+@pytest.mark.parametrize("ready", [1000, 0])
+async def test_a_cancellation_heard_between_the_lease_and_the_run_counts(  # noqa: PLR0917 - fixtures
+    transport, registry, delivery_of, events_of, handler, sandboxes, ready
 ):
-    """It is in no mail that `begin` brought, and nobody is registered yet."""
+    """It is in no mail that `begin` brought, and nobody is registered yet.
+
+    Where a sandbox was ready it was said to have started: it does not run either.
+    """
+    sandboxes._sandboxes_max = ready
     cancel = Control("1-0", CancelExecution(execution_id=JOB, reason="not wanted"))
     handler._consumer = HeardMeanwhile(transport, registry, cancel, cancel)
     command = RunCode(id=JOB, language="py", code=script(Write("ran"), End(0)))
     await transport.submit(command, digest_of(command))
     await handler.on_delivery(delivery_of(encode(command)))
     events = await events_of(JOB)
-    assert not any(isinstance(event, Started) for event in events)
+    assert not any(isinstance(event, Output) for event in events)
+    assert any(isinstance(event, Started) for event in events) == bool(ready)
+    assert not sandboxes.open
     assert isinstance(events[-1], Finished)
     assert (events[-1].outcome, events[-1].message) == ("cancelled", "not wanted")
     assert not registry.concerns(JOB)

@@ -1,12 +1,12 @@
 """The life of an execution, every turn it can take, with a broker in memory and scripted sandboxes."""
 
 import asyncio
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from infra.stores.stored_file import FileAttributes
+from infra.tasks import end_tasks
 from sandboxes.fake_script import Break, Delete, Die, Echo, End, Put, Show, Wait, Write, script
 from schemas.commands import CancelExecution, RunCode, SendInput
 from schemas.digest import digest_of
@@ -210,16 +210,52 @@ async def test_a_cancel_ends_a_running_program_with_its_output(run, transport, s
     assert stdout_of(events) == "begun"
 
 
-async def test_a_cancel_that_overtakes_the_request_costs_no_sandbox(transport, handler, sandboxes):
-    """It never starts."""
+@pytest.mark.parametrize("is_heard", [True, False])
+async def test_a_cancel_that_overtakes_the_request_never_starts(
+    transport, handler, registry, sandboxes, is_heard
+):
+    """It costs no sandbox either where the handler lived already when it came."""
+    listening = asyncio.create_task(transport.listen(registry.on_control))
+    await asyncio.sleep(0)
+    if not is_heard:
+        await end_tasks(listening)
     await transport.send(CancelExecution(execution_id="job-1"))
     await submit(transport, Write("never"))
     consuming = asyncio.create_task(transport.consume(handler.on_delivery, slots=1))
     events = await log_of(transport)
     transport.drain()
     await consuming
+    await end_tasks(listening)
     assert kinds(events) == ["Queued", "Finished"]
-    assert (events[-1].outcome, events[-1].attempt, sandboxes.acquired) == ("cancelled", 0, 0)
+    assert (events[-1].outcome, events[-1].attempt) == ("cancelled", 0)
+    assert (sandboxes.acquired, len(sandboxes.open)) == (0 if is_heard else 1, 0)
+
+
+@pytest.mark.parametrize("is_ready", [True, False])
+async def test_where_a_sandbox_is_ready_lease_and_started_are_one_step(
+    run, transport, sandboxes, monkeypatch, is_ready
+):
+    """And two where it has to be waited for; the log tells the same."""
+    append, appended = transport.append, []
+
+    async def noted(lease, events):
+        appended.extend(events)
+        await append(lease, events)
+
+    monkeypatch.setattr(transport, "append", noted)
+    monkeypatch.setattr(sandboxes, "is_ready", lambda _: is_ready)
+    events = await run(End(3))
+    assert kinds(events) == ["Queued", "Started", "Finished"]
+    assert (events[1].attempt, events[1].sandbox, events[2].attempt, events[2].exit_code) == (1, "fake", 1, 3)
+    assert kinds(appended) == ([] if is_ready else ["Started"])
+
+
+async def test_a_sandbox_that_was_said_to_be_ready_and_is_not_is_waited_for(run, sandboxes, monkeypatch):
+    """Whatever is wrong with it is told under the lease."""
+    monkeypatch.setattr(sandboxes, "is_ready", lambda _: True)
+    sandboxes._sandboxes_max = 0
+    events = await run(End())
+    assert (kinds(events), events[-1].outcome, events[-1].attempt) == (["Queued", "Finished"], "lost", 0)
 
 
 async def test_a_deadline_that_passed_costs_no_sandbox(run, sandboxes):
@@ -232,7 +268,7 @@ async def test_a_deadline_that_passed_costs_no_sandbox(run, sandboxes):
 async def test_a_deadline_that_passes_while_no_sandbox_is_free_expires(run, handler, sandboxes):
     """Waiting for a sandbox is waiting too."""
     sandboxes._sandboxes_max = 0
-    handler._config = replace(handler._config, sandbox_patience_s=30.0)
+    handler._taker._patience_s = 30.0
     events = await run(End(), deadline=datetime.now(UTC) + timedelta(seconds=0.2))
     assert events[-1].outcome == "expired"
 

@@ -28,6 +28,9 @@ class Machine:
     async def acquire(self, spec: SandboxSpec) -> Sandbox:
         raise AssertionError(spec)
 
+    def is_ready(self, spec: SandboxSpec) -> bool:
+        raise AssertionError(spec)
+
     def info(self) -> SandboxesInfo:
         languages = [
             LanguageStatus(each.code, each.code not in self.missing, "1.2", f"install {each.code}", warm=2)

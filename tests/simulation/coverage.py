@@ -31,7 +31,7 @@ CHANCES = (
     *("published twice", "published by hand", "edge asked again", "cancelled before it was published"),
     *("cancelled twice", "delivered again", "clock wrong by more than a lease", "killed", "paused"),
     *("lease lost", "parked", "state carried on", "begun over the limit", "held elsewhere", "ended before"),
-    *("overdue", "overtaken on the way", "control came first"),
+    *("overdue", "overtaken on the way", "control came first", "started with its lease"),
 )
 """What chance brings about; each is counted when it happened, not when it was drawn."""
 SELDOM = ("state claimed meanwhile",)

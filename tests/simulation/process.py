@@ -238,7 +238,8 @@ class Noting:
                 self._coverage["held elsewhere"] += 1
             case Ended():
                 self._coverage["ended before"] += 1
-            case Begun(over_limit=over_limit, overdue=overdue, mail=mail):
+            case Begun(over_limit=over_limit, overdue=overdue, mail=mail, has_started=has_started):
+                self._coverage["started with its lease"] += has_started
                 self._coverage["control came first"] += bool(mail)
                 self._coverage["begun over the limit"] += over_limit
                 self._coverage["overdue"] += overdue

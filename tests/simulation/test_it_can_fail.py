@@ -1,5 +1,7 @@
 """A simulation that never fails proves nothing: each rule of delivery, broken on purpose, is caught."""
 
+from dataclasses import replace
+
 import pytest
 
 from infra.stores.saved_state import State
@@ -41,12 +43,12 @@ def test_without_leases_a_duplicate_runs_again(monkeypatch):
     """Every delivery believes itself the first."""
     begin = MemoryTransport.begin
 
-    async def careless(self, delivery, command, digest):
+    async def careless(self, delivery, command, digest, started=None):
         execution = self._broker.execution(command.id)
         if execution is not None:
             execution.held_until = 0.0
             execution.started_at = None
-        return await begin(self, delivery, command, digest)
+        return await begin(self, delivery, command, digest, started)
 
     monkeypatch.setattr(MemoryTransport, "begin", careless)
     assert "seed" in fails_within(SEEDS_TO_NOTICE)
@@ -56,8 +58,8 @@ def test_acknowledging_before_the_end_loses_work_when_a_handler_dies(monkeypatch
     """The entry is gone with the handler that took it."""
     begin = MemoryTransport.begin
 
-    async def early(self, delivery, command, digest):
-        begun = await begin(self, delivery, command, digest)
+    async def early(self, delivery, command, digest, started=None):
+        begun = await begin(self, delivery, command, digest, started)
         if isinstance(begun, Begun):
             self._broker.acknowledge(delivery.entry)
         return begun
@@ -70,9 +72,9 @@ def test_forgetting_that_code_started_runs_it_twice(monkeypatch):
     """`retry: if_not_started` needs to know."""
     begin = MemoryTransport.begin
 
-    async def forgetful(self, delivery, command, digest):
-        begun = await begin(self, delivery, command, digest)
-        return Begun(begun.lease, False, begun.over_limit) if isinstance(begun, Begun) else begun
+    async def forgetful(self, delivery, command, digest, started=None):
+        begun = await begin(self, delivery, command, digest, started)
+        return replace(begun, started_before=False) if isinstance(begun, Begun) else begun
 
     monkeypatch.setattr(MemoryTransport, "begin", forgetful)
     assert "ran 2 times" in fails_within(SEEDS_TO_NOTICE)

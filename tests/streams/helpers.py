@@ -58,16 +58,25 @@ def finished(execution_id: ExecutionId, outcome: str = "exited") -> Finished:
     return Finished(execution_id=execution_id, seq=0, time=datetime.now(UTC), outcome=outcome)  # type: ignore[arg-type]
 
 
-async def begin(consumer: Consumer, delivery: Delivery) -> BeginOutcome:
+def as_started(execution_id: ExecutionId) -> Started:
+    """Return what is written together with the lease of a first attempt."""
+    return Started(
+        execution_id=execution_id, seq=2, time=datetime.now(UTC), attempt=1, sandbox="fake", language="py"
+    )
+
+
+async def begin(consumer: Consumer, delivery: Delivery, to_start: Started | None = None) -> BeginOutcome:
     """Begin what a delivery asks for."""
     asked = decode_run_code(delivery.body)
-    return await consumer.begin(delivery, asked, digest_of(asked))
+    return await consumer.begin(delivery, asked, digest_of(asked), to_start)
 
 
-async def begin_once_free(consumer: Consumer, delivery: Delivery) -> BeginOutcome:
+async def begin_once_free(
+    consumer: Consumer, delivery: Delivery, to_start: Started | None = None
+) -> BeginOutcome:
     """Begin when its lease is over: one that was taken later than its entry may still have a while to go."""
     async with asyncio.timeout(20):
-        while isinstance(outcome := await begin(consumer, delivery), HeldElsewhere):
+        while isinstance(outcome := await begin(consumer, delivery, to_start), HeldElsewhere):
             await asyncio.sleep(0.05)
     return outcome
 

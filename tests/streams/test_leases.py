@@ -7,11 +7,14 @@ from dataclasses import replace
 import pytest
 
 from infra.errors import LeaseLost
+from schemas.commands import CancelExecution
 from schemas.ids import ExecutionId
+from schemas.wire import encode
 from streams.log_errors import LogFull
 from streams.protocol import Begun, Consumer, Delivery, Ended, HeldElsewhere, Lease
 from tests.streams.conftest import PATIENT, SHORT, World
 from tests.streams.helpers import (
+    as_started,
     begin,
     begin_once_free,
     command,
@@ -24,6 +27,7 @@ from tests.streams.helpers import (
     run_to_the_end,
     started,
     submit,
+    submit_and_follow,
     take,
     taking,
     types,
@@ -344,3 +348,59 @@ async def test_a_consumer_that_is_killed_leaves_what_it_held_to_others(world: Wo
 async def _nothing_left(edge: object) -> bool:
     depth = await edge.depth()  # type: ignore[attr-defined]
     return bool(depth.waiting == depth.pending == 0)
+
+
+async def test_started_is_written_with_the_lease_or_left_to_append(world: World) -> None:
+    """One step where a transport can; and whoever follows hears it in its place either way."""
+    edge, handler = await world.transport(), await world.transport()
+
+    async def run(delivery: Delivery) -> None:
+        begun = await begin(handler, delivery, as_started(JOB))
+        assert isinstance(begun, Begun)
+        assert not begun.started_before
+        assert begun.lease.seq == (2 if begun.has_started else 1)
+        if not begun.has_started:
+            await handler.append(begun.lease, [started(begun.lease)])
+        await handler.append(begun.lease, [output(begun.lease, "1")])
+        await handler.finish(begun.lease, [], finished(JOB))
+
+    async with consuming(handler, run):
+        events = await submit_and_follow(edge)
+    assert types(events) == ["queued", "started", "output", "finished"]
+    record = await edge.record(JOB)
+    assert record is not None and record.started_at is not None
+
+
+@pytest.mark.everywhere
+async def test_what_was_started_with_its_lease_is_known_to_have_started(world: World) -> None:
+    """Whoever takes over decides by `retry`, as ever, and does not write it again."""
+    edge, dead, alive = [await world.transport(SHORT) for _ in range(3)]
+    await submit(edge, command())
+    begun = await begin(dead, await take(dead), as_started(JOB))
+    assert isinstance(begun, Begun)
+    async with taking(alive) as deliveries:
+        again = await begin_once_free(alive, await deliveries.get(), as_started(JOB))
+    assert isinstance(again, Begun)
+    assert again.started_before == begun.has_started
+    assert (again.has_started, again.lease.attempt) == (False, 2)
+    assert types(await edge.read(JOB)) == (["queued", "started"] if begun.has_started else ["queued"])
+
+
+async def test_what_was_cancelled_before_is_not_started_with_its_lease(world: World) -> None:
+    """Its handler has to read its mail first."""
+    edge, handler = await world.transport(), await world.transport()
+    await submit(edge, command())
+    await edge.send(CancelExecution(execution_id=JOB))
+    begun = await begin(handler, await take(handler), as_started(JOB))
+    assert isinstance(begun, Begun)
+    assert (len(begun.mail), begun.has_started, begun.lease.seq) == (1, False, 1)
+
+
+async def test_a_bare_entry_is_started_with_its_lease(world: World) -> None:
+    """Nobody wrote its record and its log before."""
+    edge, handler = await world.transport(), await world.transport()
+    await world.publish(encode(command()))
+    begun = await begin(handler, await take(handler), as_started(JOB))
+    assert isinstance(begun, Begun)
+    expected = ["queued", "started"] if begun.has_started else ["queued"]
+    assert types(await edge.read(JOB)) == expected
