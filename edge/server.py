@@ -17,6 +17,7 @@ from pathlib import Path
 import uvicorn
 from starlette.types import ASGIApp
 
+from edge.http_protocol import HttpProtocol
 from infra.errors import Misconfigured
 
 _BACKLOG = 2048
@@ -96,6 +97,7 @@ class _Server(uvicorn.Server):
 def _uvicorn_config(app: ASGIApp, binding: Binding, grace_s: float) -> uvicorn.Config:
     config = uvicorn.Config(
         app,
+        http=HttpProtocol,
         log_config=None,
         log_level="warning",
         access_log=False,

@@ -7,37 +7,82 @@ from typing import Any, Literal
 from starlette.types import Receive
 
 from edge.transcript import Transcript
-from infra.tasks import end_tasks
 from schemas.ids import ExecutionId
 from streams.protocol import LoggedEvent, Publisher
 
 Ending = Literal["done", "timed_out", "client_left", "closing"]
 
+_STOPS_WITHIN_S = 3.0
+"""Long enough for any tidying up; who goes on for longer has lost the cancellation (see `infra/tasks.py`)."""
+
 
 async def first_ending(
     work: Coroutine[Any, Any, None], receive: Receive, timeout_s: float | None, closing: asyncio.Event | None
 ) -> Ending:
-    """Run `work` until it is done, `timeout_s` passed, the client left or `closing` is set.
+    """Do `work` until it is done, `timeout_s` passed, the client left or `closing` is set.
 
-    What did not end first is cancelled, and `work` waited for. Raises what `work` raises.
+    What did not end first is cancelled. Raises what `work` raises. It is done in the task of whoever asks,
+    which costs less than one of its own.
     """
-    working = asyncio.create_task(work)
-    others: dict[asyncio.Task[Any], Ending] = {asyncio.create_task(_gone(receive)): "client_left"}
+    stop = _Stop()
+    others = [asyncio.create_task(_when(_gone(receive), stop, "client_left"))]
     if closing is not None:
-        others[asyncio.create_task(closing.wait())] = "closing"
+        others.append(asyncio.create_task(_when(closing.wait(), stop, "closing")))
+    if timeout_s is not None:
+        stop.after(timeout_s)
     try:
-        done, _ = await asyncio.wait(
-            (working, *others), timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED
-        )
-        if working in done:
-            working.result()
-            return "done"
-        return next((ending for task, ending in others.items() if task in done), "timed_out")
+        await work
+    except asyncio.CancelledError:
+        if not stop.is_taken_back():
+            raise
+        return stop.ending
     finally:
+        stop.over()
         for task in others:
             task.cancel()
-        if not working.done():
-            await end_tasks(working)
+    return stop.ending if stop.is_taken_back() else "done"
+
+
+class _Stop:
+    """Cancels the task that made it, for one reason, again where that was swallowed on the way."""
+
+    def __init__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "there is a task to stop"
+        self._task = task
+        self._loop = asyncio.get_running_loop()
+        self._timers: list[asyncio.TimerHandle] = []
+        self._times = 0
+        self.ending: Ending = "done"
+
+    def after(self, seconds: float) -> None:
+        """Stop it in so many seconds."""
+        self._timers.append(self._loop.call_later(seconds, self.now, "timed_out"))
+
+    def now(self, ending: Ending) -> None:
+        """Stop it, and see whether it stops."""
+        if not self._times:
+            self.ending = ending
+        self._times += 1
+        self._timers.append(self._loop.call_later(_STOPS_WITHIN_S, self.now, ending))
+        self._task.cancel()
+
+    def is_taken_back(self) -> bool:
+        """Take the cancellations back; return whether there were some, and none but ours."""
+        left = 0
+        for _ in range(self._times):
+            left = self._task.uncancel()
+        return self._times > 0 and left == 0
+
+    def over(self) -> None:
+        """Stop nothing any more."""
+        for timer in self._timers:
+            timer.cancel()
+
+
+async def _when(ended: Coroutine[Any, Any, Any], stop: _Stop, ending: Ending) -> None:
+    await ended
+    stop.now(ending)
 
 
 async def _gone(receive: Receive) -> None:

@@ -33,6 +33,8 @@ class Line(asyncio.Protocol):
         """Who waits for an answer, and until when, in the order of the answers."""
         self._loop = asyncio.get_running_loop()
         self._watch: asyncio.TimerHandle | None = None
+        self._unsent: list[bytes] | None = None
+        """What was asked after the first command of a turn of the loop; None before that one."""
         self.is_closed = False
         assert connection._writer is not None, "connected before"
         self._transport = cast("asyncio.Transport", connection._writer.transport)
@@ -54,8 +56,22 @@ class Line(asyncio.Protocol):
         self._asked.append((answer, until))
         if self._watch is None:
             self._watch = self._loop.call_at(until, self._look)
-        self._transport.write(packed)
+        self._send(packed)
         return answer
+
+    def _send(self, packed: bytes) -> None:
+        """Send the first command of a turn at once, and what follows in the same turn in one piece."""
+        if self._unsent is None:
+            self._unsent = []
+            self._loop.call_soon(self._send_rest)
+            self._transport.write(packed)
+        else:
+            self._unsent.append(packed)
+
+    def _send_rest(self) -> None:
+        unsent, self._unsent = self._unsent, None
+        if unsent and not self.is_closed:
+            self._transport.write(b"".join(unsent))
 
     def close(self) -> None:
         """Let go of the connection. Who still waits gets a `ConnectionError`."""

@@ -40,6 +40,7 @@ class RedisLines:
         self._opening: asyncio.Task[Line] | None = None
         self._idle: list[Line] = []
         self._room = asyncio.Semaphore(max(1, connections_max - 1))
+        self._shapes: dict[str, Callable[[Any], Any] | None] = {}
 
     async def execute_command(self, *command: Any) -> Any:
         """Return the answer to one command, which shares its line with others."""
@@ -62,7 +63,10 @@ class RedisLines:
 
     def _shaped(self, command: tuple[Any, ...], answer: Any) -> Any:
         """Return the answer in the shape redis-py gives it; scripts answer what they like."""
-        shape = self._client.response_callbacks.get(command[0])
+        name = command[0]
+        if name not in self._shapes:  # redis-py looks them up by any spelling, which takes its time
+            self._shapes[name] = self._client.response_callbacks.get(name)
+        shape = self._shapes[name]
         return answer if shape is None else shape(answer)
 
     async def _together(self, packed: bytes, within_s: float) -> Any:
@@ -126,7 +130,10 @@ def _packed(command: tuple[Any, ...]) -> bytes:
 async def _until_answered(
     ask: Callable[[bytes, float], Awaitable[Any]], packed: bytes, within_s: float
 ) -> Any:
-    return await _patiently.call_with_retry(lambda: ask(packed, within_s), _go_on)
+    try:
+        return await ask(packed, within_s)
+    except _AGAIN:
+        return await _patiently.call_with_retry(lambda: ask(packed, within_s), _go_on)
 
 
 async def _go_on(_: Exception) -> None:

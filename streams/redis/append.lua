@@ -24,9 +24,7 @@ if not is_written(log, known[3], before + #events, events[#events]) then
     return {'full'}
   end
   write(log, before + 1, events)
-  redis.call('HSET', record, 'seq', before + #events, 'bytes', whole(bytes))
-  if ARGV[5] ~= '' then
-    redis.call('HSET', record, 'started', ARGV[5])
-  end
+  local started = ARGV[5] ~= '' and {'started', ARGV[5]} or {}
+  redis.call('HSET', record, 'seq', before + #events, 'bytes', whole(bytes), unpack(started))
 end
 return {'written', tell(watchers, ARGV[1], news(ARGV[2], before + 1, events, ARGV[6]))}

@@ -11,7 +11,7 @@ local record, log, watchers, mail, line, requests = KEYS[1], KEYS[2], KEYS[3], K
 local fresh = {}
 local function known_now()
   return redis.call('HMGET', record, 'digest', 'finished', 'settled', 'until', 'entry', 'nonce',
-    'token', 'attempt', 'seq', 'started', 'overdue', 'bytes')
+    'token', 'attempt', 'seq', 'started', 'overdue', 'bytes', 'parked_as')
 end
 local known = known_now()
 if not known[1] then
@@ -77,10 +77,16 @@ if starts and not repeated then
 end
 redis.call('HSET', record, unpack(fields))
 -- Where the entry is gone already, what was parked is all there is, and is kept; so it is where nobody can tell.
-if line and #redis.call('XRANGE', requests, ARGV[11], ARGV[11]) == 1 then
+if known[13] and line and #redis.call('XRANGE', requests, ARGV[11], ARGV[11]) == 1 then
   redis.call('HDEL', record, 'parked', 'published', 'due', 'parked_as')
 end
-expire(ARGV[9], record, log, mail)
+-- What was published just now is kept for long enough; renewing and the end keep it for longer.
+if redis.call('PTTL', record) < ARGV[9] / 2 then
+  expire(ARGV[9], record, log)
+end
+if commands[1] then
+  expire(ARGV[9], mail)
+end
 local live = watching(watchers)
 return {'begun', token, attempt, seq, known[10] and not starts and 1 or 0, told_of(live, seq), overdue and 1 or 0,
   commands, #live > 0 and 1 or 0, starts and 1 or 0}

@@ -3,7 +3,7 @@
 local GROUP = 'handlers'
 local WAITING = 'waiting'  -- the consumer that holds what waits in lanes, which is nobody
 local INBOX_ENTRIES_MAX = 10000
-local INBOX_MS = 60000  -- an inbox nobody put anything into for so long expires
+local INBOX_MS = 60000  -- an inbox that nobody has kept for so long expires; the same in following.py
 
 local function now_ms()
   local time = redis.call('TIME')
@@ -26,26 +26,39 @@ local function news(id, first, events, inline)
   return message
 end
 
--- The inboxes that watch every step, and others that only wait for the end: a NUL stands before these.
-local function watching(watchers)
+-- The inboxes that watch every step, and others that only wait for the end: a NUL stands before these. `ends` is
+-- one of the latter that the record knows, or nothing.
+local function watching(watchers, ends)
   local live, waiting, names = {}, {}, {}
-  local all = redis.call('ZRANGEBYSCORE', watchers, whole(now_ms()), '+inf')
-  for _, watcher in ipairs(all) do
-    names[watcher] = true
+  local scored = redis.call('ZRANGE', watchers, 0, -1, 'WITHSCORES')
+  if not scored[1] and not ends then
+    return live, waiting
+  end
+  local now, all = scored[1] and now_ms(), {ends or nil}
+  for index = 1, #scored, 2 do
+    if tonumber(scored[index + 1]) >= now then
+      all[#all + 1] = scored[index]
+      names[scored[index]] = true
+    end
   end
   for _, watcher in ipairs(all) do
-    if string.byte(watcher) ~= 0 then
+    local inbox = string.byte(watcher) == 0 and string.sub(watcher, 2)
+    if not inbox then
       live[#live + 1] = watcher
-    elseif not names[string.sub(watcher, 2)] then
-      waiting[#waiting + 1] = string.sub(watcher, 2)
+    elseif not names[inbox] then
+      waiting[#waiting + 1] = inbox
+      names[inbox] = true
     end
   end
   return live, waiting
 end
 
+-- Whoever reads an inbox keeps it; here it is only seen to that one nobody reads any more expires.
 local function put(inbox, message)
   redis.call('XADD', inbox, 'MAXLEN', '~', INBOX_ENTRIES_MAX, '*', unpack(message))
-  redis.call('PEXPIRE', inbox, INBOX_MS)
+  if redis.call('XLEN', inbox) == 1 then
+    redis.call('PEXPIRE', inbox, INBOX_MS)
+  end
 end
 
 -- Tell inboxes. Where they are out of reach (reach 'slot': on a cluster they live in other slots) nobody is
@@ -90,11 +103,14 @@ local function expire(retention_ms, ...)
   end
 end
 
--- Make the record and the log of an execution nobody knew before.
+-- Make the record and the log of an execution nobody knew before; of another one only the log may be left.
 local function create(record, log, fields)
   redis.call('HSET', record, 'digest', fields.digest, 'tenant', fields.tenant, 'language', fields.language,
     'session', fields.session, 'created', fields.created, 'token', 0, 'attempt', 0, 'seq', 1,
-    'bytes', #fields.queued)
-  redis.call('DEL', log)
-  write(log, 1, {fields.queued})
+    'bytes', #fields.queued, unpack(fields.more or {}))
+  local first = redis.pcall('XADD', log, '1-0', 'data', fields.queued)
+  if type(first) == 'table' and first.err then
+    redis.call('DEL', log)
+    write(log, 1, {fields.queued})
+  end
 end

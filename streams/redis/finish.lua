@@ -31,8 +31,8 @@ local function story(bytes)
 end
 
 -- Tell those who watch the last events, and those who only wait for the end all of them.
-local function tell_the_end(bytes)
-  local live, waiting = watching(watchers)
+local function tell_the_end(bytes, ends)
+  local live, waiting = watching(watchers, ends)
   if ARGV[1] == 'slot' then
     for _, inbox in ipairs(waiting) do
       live[#live + 1] = inbox
@@ -48,7 +48,7 @@ local function tell_the_end(bytes)
   return {}
 end
 
-local known = redis.call('HMGET', record, 'token', 'finished', 'seq', 'bytes')
+local known = redis.call('HMGET', record, 'token', 'finished', 'seq', 'bytes', 'ends')
 if known[1] ~= ARGV[3] then
   return {'lost'}
 end
@@ -62,19 +62,22 @@ if tonumber(known[3]) ~= before then
   return {'misnumbered', tonumber(known[3])}
 end
 
-write(log, before + 1, events)
-redis.call('HSET', record, 'seq', before + #events, 'finished', ARGV[5])
-expire(ARGV[7], record, log, mail)
-local told = tell_the_end(known[4])
-local fault = ''
+-- The result first: should it be refused, nothing has ended yet, and all of it is done again.
+local fault, settled = '', {}
 if ARGV[1] == 'all' then
   redis.call('XADD', KEYS[5], 'MAXLEN', '~', ARGV[10], '*', 'data', ARGV[11])
   if reply then  -- a name of the publisher's choice, which may be anything
     local answer = redis.pcall('XADD', reply, 'MAXLEN', '~', ARGV[10], '*', 'data', events[#events])
     fault = type(answer) == 'table' and answer.err or ''
   end
+  settled = {'settled', 1}
+end
+write(log, before + 1, events)
+redis.call('HSET', record, 'seq', before + #events, 'finished', ARGV[5], unpack(settled))
+expire(ARGV[7], record, log)
+if ARGV[1] == 'all' then
   redis.call('XACK', KEYS[6], ARGV[8], ARGV[9])
   redis.call('XDEL', KEYS[6], ARGV[9])
-  redis.call('HSET', record, 'settled', 1)
 end
+local told = tell_the_end(known[4], known[5])
 return {'written', told, fault, line and leave(line, ARGV[2]) or ''}

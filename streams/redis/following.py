@@ -7,6 +7,7 @@ So a lost, trimmed or late inbox message costs time, never an event.
 
 import asyncio
 import contextlib
+import math
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Mapping, Sequence
 
@@ -24,7 +25,9 @@ from streams.redis.scripts import WATCH
 BUFFERED_EVENTS_MAX = 256
 READ_EVENTS_MAX = 128
 RECHECK_S = 5.0
-"""A follower that heard nothing for so long looks into the log."""
+"""A follower that heard nothing for about so long looks into the log."""
+INBOX_MS = 60_000
+"""An inbox that nobody has kept for so long expires; the same in common.lua."""
 ONLY_THE_END = "\0"
 WATCH_MS = 30_000
 """How long an inbox is told of an execution after its follower last asked for it."""
@@ -47,6 +50,7 @@ class Follower:
         self._watched = False
         self._behind = True
         self._news = asyncio.Event()
+        self._heard_at = asyncio.get_running_loop().time()
         self._backoff = link.backoff()
 
     def admitted(self, events: Sequence[LoggedEvent]) -> None:
@@ -60,6 +64,7 @@ class Follower:
     def offer(self, first: int, last: int, events: Sequence[LoggedEvent]) -> None:
         """Take over what the inbox tells: events `first` to `last`, of which `events` may be none."""
         self._present = max(self._present, last)
+        self._heard_at = asyncio.get_running_loop().time()
         room = BUFFERED_EVENTS_MAX - len(self._buffer)
         if last <= self._tail:
             return
@@ -70,11 +75,13 @@ class Follower:
             self._tail = last
         self._news.set()
 
-    def doubt(self) -> None:
-        """Look into the log again: the inbox may have lost something."""
-        self._watched = False
-        self._behind = True
-        self._news.set()
+    def doubt(self, unheard_since: float = math.inf) -> None:
+        """Look into the log again, unless something was heard since: the inbox may have lost it."""
+        if self._heard_at < unheard_since:
+            self._heard_at = asyncio.get_running_loop().time()
+            self._watched = False
+            self._behind = True
+            self._news.set()
 
     async def batches(self) -> AsyncGenerator[list[LoggedEvent], None]:
         """Yield the log until `finished`. Raises `LogGone`."""
@@ -87,15 +94,8 @@ class Follower:
             elif self._behind:
                 await self._catch_up()
             else:
-                await self._wait()
-
-    async def _wait(self) -> None:
-        self._news.clear()
-        try:
-            async with asyncio.timeout(RECHECK_S):
+                self._news.clear()
                 await self._news.wait()
-        except TimeoutError:
-            self.doubt()
 
     async def _catch_up(self) -> None:
         try:
@@ -172,6 +172,8 @@ class Inbox:
 
     async def _read(self) -> None:
         last, backoff = b"0", self._link.backoff()
+        clock = asyncio.get_running_loop().time
+        recheck_at = clock() + RECHECK_S
         while True:
             try:
                 last = await self._take(last)
@@ -180,6 +182,16 @@ class Inbox:
             else:
                 if backoff.reset():
                     self._doubt()
+            if clock() >= recheck_at:
+                # One look at the clock for all, in place of a timer for each; reading blocks for less.
+                self._doubt(clock() - RECHECK_S)
+                recheck_at = clock() + RECHECK_S / 5
+                await self._keep()
+
+    async def _keep(self) -> None:
+        """Let the inbox live on; whoever puts into it does not see to that."""
+        with contextlib.suppress(RedisError):
+            await self._link.call("PEXPIRE", self.key, INBOX_MS)
 
     async def _take(self, last: bytes) -> bytes:
         answer = await self._link.alone(
@@ -202,10 +214,10 @@ class Inbox:
         for follower in followers:
             follower.offer(first, last, events)
 
-    def _doubt(self) -> None:
+    def _doubt(self, unheard_since: float = math.inf) -> None:
         for followers in self._followers.values():
             for follower in followers:
-                follower.doubt()
+                follower.doubt(unheard_since)
 
 
 async def read_log(link: Link, execution_id: ExecutionId, after: int, count: int) -> list[LoggedEvent]:

@@ -1,5 +1,7 @@
 """What both sides of the Redis transport stand on: the client, the names, and how long to keep trying."""
 
+import asyncio
+import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
@@ -48,6 +50,8 @@ class Link:
             if isinstance(self.client, RedisCluster)
             else RedisLines(self.client, self.silent_s, config.connections_max)
         )
+        self._try_s = math.inf if is_cluster else 2 * self.silent_s
+        """By then a command on a line has failed by itself, silent server and new connection included."""
         self.reach = "slot" if config.mode == "cluster" else "all"
         """What one script may touch: everything on one server, one slot on a cluster."""
 
@@ -119,9 +123,24 @@ class Link:
 
     async def _repeat(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
         try:
-            return await repeated(operation, within_s, AWAY, self.backoff().pause)
+            if within_s < self._try_s:
+                return await repeated(operation, within_s, AWAY, self.backoff().pause)
+            return await self._repeat_untimed(operation, within_s)
         except AWAY as error:
             raise Unavailable(f"Redis at {self._where} is away for too long") from error
+
+    async def _repeat_untimed(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
+        """Do as `repeated` does, with no timer around the first try: that is the one that mostly succeeds."""
+        clock = asyncio.get_running_loop().time
+        began_at = clock()
+        try:
+            return await operation()
+        except AWAY as error:
+            backoff, left_s = self.backoff(), within_s - (clock() - began_at)
+            if left_s <= 0:
+                raise
+            await backoff.pause(error)
+        return await repeated(operation, left_s, AWAY, backoff.pause)
 
 
 def _as_away(refused: redis_errors.ResponseError) -> redis_errors.RedisError:

@@ -12,6 +12,7 @@
 | `overdue` | `1` if that lease was taken out of turn, as its deadline had passed |
 | `parked`, `parked_as` | while it waits for its turn: the request, and the call that parked it |
 | `published`, `due` | likewise: when the request was published, and its deadline in ms |
+| `ends` | after a NUL the inbox of whoever submitted it and only waits for the end |
 | `settled` | `1` once result, reply and acknowledgement are out |
 """
 
