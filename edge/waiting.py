@@ -1,7 +1,8 @@
 """Waiting for an execution on behalf of a request: for its end, its patience, its client or ours."""
 
 import asyncio
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine
+from functools import partial
 from typing import Any, Literal
 
 from starlette.types import Receive
@@ -25,9 +26,9 @@ async def first_ending(
     which costs less than one of its own.
     """
     stop = _Stop()
-    others = [asyncio.create_task(_when(_gone(receive), stop, "client_left"))]
+    others = [asyncio.create_task(_when(partial(_gone, receive), stop, "client_left"))]
     if closing is not None:
-        others.append(asyncio.create_task(_when(closing.wait(), stop, "closing")))
+        others.append(asyncio.create_task(_when(closing.wait, stop, "closing")))
     if timeout_s is not None:
         stop.after(timeout_s)
     try:
@@ -80,8 +81,8 @@ class _Stop:
             timer.cancel()
 
 
-async def _when(ended: Coroutine[Any, Any, Any], stop: _Stop, ending: Ending) -> None:
-    await ended
+async def _when(ended: Callable[[], Coroutine[Any, Any, Any]], stop: _Stop, ending: Ending) -> None:
+    await ended()
     stop.now(ending)
 
 

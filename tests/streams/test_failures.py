@@ -14,7 +14,7 @@ from schemas.ids import ExecutionId
 from streams.jetstream import JetStreamTransport
 from streams.jetstream import link as nats_link
 from streams.jetstream.wire import Silent
-from streams.protocol import DeliveryPolicy, Transport
+from streams.protocol import Begun, DeliveryPolicy, Transport
 from streams.redis import RedisTransport
 from streams.redis import link as redis_link
 from tests.brokers import BrokerProcess
@@ -22,6 +22,8 @@ from tests.conftest import StartBroker
 from tests.nats_servers import NatsProcess
 from tests.streams.conftest import SHORT, NatsWorld, RedisWorld
 from tests.streams.helpers import (
+    as_started,
+    begin,
     command,
     consuming,
     finished,
@@ -180,6 +182,23 @@ async def test_a_write_whose_answer_was_lost_is_not_written_twice(
     assert types(events) == ["queued", "started", "output", "output", "output", "finished"]
     assert [event.seq for event in events] == [1, 2, 3, 4, 5, 6]
     assert len(await shared.results()) == 1
+
+
+async def test_a_lease_whose_answer_was_lost_says_once_that_it_started(
+    shared: RedisWorld | NatsWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The repeat knows its own lease and its own `started`, and takes neither for another attempt's."""
+    edge, handler = await shared.transport(PATIENT), await shared.transport(PATIENT)
+    await submit(edge, command())
+    delivery = await take(handler)
+    lose_every_first_answer(handler, monkeypatch)
+    begun = await begin(handler, delivery, as_started(JOB))
+    assert isinstance(begun, Begun)
+    assert (begun.lease.attempt, begun.started_before) == (1, False)
+    assert begun.has_started == isinstance(shared, RedisWorld)
+    await handler.finish(begun.lease, [], finished(JOB))
+    expected = ["queued", "started", "finished"] if begun.has_started else ["queued", "finished"]
+    assert types(await whole_log(edge, JOB)) == expected
 
 
 def lose_every_first_answer(transport: Any, monkeypatch: pytest.MonkeyPatch) -> None:
