@@ -190,7 +190,7 @@ def taken_over(broker, transport, handler, delivery_of):
         other = RunCodeHandler(
             handler._config,
             transport,
-            handler._sandboxes,
+            handler._taker._sandboxes,
             handler._files,
             Registry(),
             handler._now,
