@@ -15,14 +15,16 @@ from dataclasses import replace
 import pytest
 
 from infra.errors import Unavailable
+from infra.nats import NatsConfig
 from infra.redis import RedisConfig
 from schemas.ids import ExecutionId
 from streams.backoff import Backoff
 from streams.protocol import Begun, Delivery, DeliveryPolicy, Transport
 from tests.conftest import StartBroker
+from tests.nats_servers import NatsProcess
 from tests.proxy import Proxy
 from tests.redis_servers import IMPATIENT_MS, Arrangement, Cluster, Sentinels, Server
-from tests.streams.conftest import RedisWorld
+from tests.streams.conftest import NatsWorld, RedisWorld
 from tests.streams.helpers import (
     begin,
     command,
@@ -38,13 +40,18 @@ from tests.streams.helpers import (
 pytestmark = pytest.mark.brokers
 OUTPUTS = 5
 POLICY = DeliveryPolicy(lease_s=20.0)
+Config = RedisConfig | NatsConfig
 
 
 class Load:
     """One edge and two handlers on a broker, at work until told to stop."""
 
-    def __init__(self, config: RedisConfig) -> None:
-        self._world = RedisWorld(config)
+    def __init__(self, config: Config, edge: Config | None = None, outsider: Config | None = None) -> None:
+        self._world = _world(config)
+        self._edges = _world(edge or config)
+        """Where the edge is, if it reaches the broker another way."""
+        self._outside = _world(outsider or config)
+        """Where the test looks from."""
         self.accepted: list[str] = []
         self.followed: dict[str, list[int]] = {}
         self.runs: Counter[str] = Counter()
@@ -53,7 +60,7 @@ class Load:
     @contextlib.asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
         """Work while the block runs, then bring everything accepted to its end, and look at what is left."""
-        edge, *handlers = [await self._world.transport(POLICY) for _ in range(3)]
+        edge, *handlers = [await world.transport(POLICY) for world in (self._edges, self._world, self._world)]
         async with contextlib.AsyncExitStack() as stack:
             for handler in handlers:
                 run = self._runner(handler)
@@ -67,7 +74,8 @@ class Load:
             await eventually(lambda: self._nothing_left(edge), "everything to be acknowledged", 60)
             await eventually(self._has_results, "a result of everything", 60)
             await self._check(edge)
-        await self._world.close()
+        for world in (self._edges, self._world, self._outside):
+            await world.close()
 
     async def until(self, count: int) -> None:
         """Wait until so many more executions have been followed to their end."""
@@ -115,7 +123,7 @@ class Load:
 
     async def _has_results(self) -> bool:
         """Whether all have a result. For some seconds a sentinel may name a primary that was replaced."""
-        found = {result.execution_id for result in await self._world.results()}
+        found = {result.execution_id for result in await self._outside.results()}
         return found >= set(self.accepted)
 
     async def _check(self, edge: Transport) -> None:
@@ -192,14 +200,46 @@ async def test_a_broker_that_is_restarted_loses_nothing(start_broker: StartBroke
         await load.until(20)
 
 
-@pytest.fixture
-async def behind_a_proxy(arranged: Callable[[str], Arrangement]) -> AsyncIterator[tuple[Proxy, Load]]:
-    """Load on a server that it reaches over a network the test may break."""
-    server = arranged("standalone")
+@pytest.fixture(
+    params=[(broker, who) for broker in ("redis", "nats") for who in ("everybody", "the edge", "handlers")],
+    ids=" ".join,
+)
+async def behind_a_proxy(request: pytest.FixtureRequest) -> AsyncIterator[tuple[Proxy, Load]]:
+    """Load on a server that some of it reaches over a network the test may break."""
+    broker, who = request.param
+    port, reached = _nats(request) if broker == "nats" else _redis(request)
+    async with Proxy(port) as proxy:
+        badly, well = reached(proxy.port), reached(port)
+        handlers, edge = (well if who == other else badly for other in ("the edge", "handlers"))
+        yield proxy, Load(handlers, edge, well)
+
+
+def _redis(request: pytest.FixtureRequest) -> tuple[int, Callable[[int], Config]]:
+    """Return the port of a Redis, and how it is reached over another one."""
+    server: Arrangement = request.getfixturevalue("arranged")("standalone")
+    port = server.servers[0].port
     config = server.config(f"test-{random.randrange(1 << 40)}:")
-    async with Proxy(server.servers[0].port) as proxy:
-        url = (config.url or "").replace(f":{server.servers[0].port}/", f":{proxy.port}/")
-        yield proxy, Load(replace(config, url=url, socket_timeout_s=2.0))
+
+    def reached(over: int) -> Config:
+        url = (config.url or "").replace(f":{port}/", f":{over}/")
+        return replace(config, url=url, socket_timeout_s=2.0)
+
+    return port, reached
+
+
+def _nats(request: pytest.FixtureRequest) -> tuple[int, Callable[[int], Config]]:
+    """Return the port of a NATS, and how it is reached over another one."""
+    server: NatsProcess = request.getfixturevalue("own_nats")
+    server.start()
+
+    def reached(over: int) -> Config:
+        return replace(server.config, servers=(f"nats://127.0.0.1:{over}",))
+
+    return server.port, reached
+
+
+def _world(config: Config) -> RedisWorld | NatsWorld:
+    return NatsWorld(config) if isinstance(config, NatsConfig) else RedisWorld(config)
 
 
 async def test_a_network_that_is_cut_and_mended_loses_nothing(behind_a_proxy: tuple[Proxy, Load]) -> None:
