@@ -10,7 +10,7 @@ Bodies of the transport share what is here, so that they cannot drift apart.
 """
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -103,10 +103,26 @@ async def to_its_end(write: Coroutine[Any, Any, None]) -> None:
     try:
         await asyncio.shield(task)
     except asyncio.CancelledError:
-        await asyncio.wait([task])
-        if not task.cancelled():
-            task.exception()  # nobody else asks for it
+        await _answered(task)
         raise
+
+
+async def repeated_to_its_end(write: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """As `to_its_end`, without a task, for what is known for the same when it is written twice.
+
+    What a cancellation interrupts is like an answer that was lost on the way: the same write is repeated.
+    """
+    try:
+        await write()
+    except asyncio.CancelledError:
+        await _answered(asyncio.create_task(write()))
+        raise
+
+
+async def _answered(task: "asyncio.Task[None]") -> None:
+    await asyncio.wait([task])
+    if not task.cancelled():
+        task.exception()  # nobody else asks for it
 
 
 class Intake:

@@ -1,7 +1,6 @@
 """Writing the log of a leased execution: one round trip a batch, all or nothing, never twice."""
 
-import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -10,7 +9,7 @@ from infra.errors import LeaseLost, Unavailable
 from schemas.events import Event, Finished, Started
 from schemas.ids import ExecutionId
 from schemas.wire import encode
-from streams.delivery import check_numbering, is_output, log, result_line
+from streams.delivery import check_numbering, is_output, log, repeated_to_its_end, result_line
 from streams.log_errors import LogFull
 from streams.protocol import Lease
 from streams.redis.link import Link
@@ -32,13 +31,13 @@ class LogWriter:
         """Write `events`; see `Consumer.append`."""
         if events:
             check_numbering(events, lease.seq)
-            await _to_its_end(lambda: self._append(lease, events))
+            await repeated_to_its_end(lambda: self._append(lease, events))
 
     async def finish(self, lease: Lease, events: Sequence[Event], finished: Finished) -> None:
         """Write the end; see `Consumer.finish`."""
         check_numbering(events, lease.seq)
         finished = msgspec.structs.replace(finished, seq=lease.seq + len(events) + 1)
-        await _to_its_end(lambda: self._finish(lease, events, finished))
+        await repeated_to_its_end(lambda: self._finish(lease, events, finished))
 
     async def _append(self, lease: Lease, events: Sequence[Event]) -> None:
         lines = [encode(event) for event in events]
@@ -108,15 +107,3 @@ class LogWriter:
         lease.seq = before + len(lines)
         await tell(link, answer[1], lease.execution_id, before + 1, lines)
         return answer
-
-
-async def _to_its_end(write: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Write so that a cancellation waits for the answer: what the broker has must be known.
-
-    What a cancellation interrupts is like an answer that was lost on the way: the same write is repeated.
-    """
-    try:
-        await write()
-    except asyncio.CancelledError:
-        await asyncio.wait([asyncio.create_task(write())])
-        raise
