@@ -7,9 +7,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import NoReturn, Protocol, TypeVar
 
 import pytest
 import redis
@@ -78,6 +78,26 @@ class BrokerProcess:
             if client.execute_command("CLUSTER INFO")["cluster_slots_assigned"] == "0":
                 client.execute_command("CLUSTER ADDSLOTSRANGE", 0, 16383)
             until(lambda: client.execute_command("CLUSTER INFO")["cluster_state"] == "ok", "the cluster")
+
+
+class Server(Protocol):
+    """Something that is started once and closed in the end."""
+
+    def start(self) -> None: ...
+    def close(self) -> None: ...
+
+
+S = TypeVar("S", bound=Server)
+
+
+@contextlib.contextmanager
+def running(server: S) -> Iterator[S]:
+    """Start a server for the time of the block; nothing of it is left, even if it never came up."""
+    try:
+        server.start()
+        yield server
+    finally:
+        server.close()
 
 
 def absent(reason: str) -> NoReturn:

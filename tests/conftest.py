@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, settings
 from infra.errors import Misconfigured
 from infra.process.broker import find_server
 from infra.redis import RedisConfig
-from tests.brokers import BrokerProcess, absent
+from tests.brokers import BrokerProcess, absent, running
 from tests.hanging import HangWatch
 from tests.nats_servers import NatsProcess, find_nats
 from tests.redis_servers import Arrangement, Cluster, Sentinels, Standalone
@@ -48,12 +48,8 @@ def broker_binary() -> Path:
 @pytest.fixture(scope="session")
 def redis_server(broker_binary: Path) -> Iterator[BrokerProcess]:
     """One broker for the whole run. Use keys below `redis_prefix` only, and never flush it."""
-    server = BrokerProcess(broker_binary)
-    try:
-        server.start()
+    with running(BrokerProcess(broker_binary)) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture(scope="session")
@@ -65,12 +61,8 @@ def nats_binary() -> Path:
 @pytest.fixture(scope="session")
 def nats_server(nats_binary: Path) -> Iterator[NatsProcess]:
     """One NATS for the whole run. Use subjects below a prefix of the test's own only."""
-    server = NatsProcess(nats_binary)
-    try:
-        server.start()
+    with running(NatsProcess(nats_binary)) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

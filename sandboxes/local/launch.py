@@ -83,19 +83,7 @@ class Launcher:
         arguments = wall_arguments(self.bwrap, wall, inheritance.give)
         arguments += [self.python, "-I", "-S", "-X", "utf8", "-c", boot]
         arguments += [str(control), DATA_FOLDER, PROGRAM_FOLDER]
-        # On the loop's own thread: --die-with-parent means the thread that started it.
-        return subprocess.Popen(
-            arguments,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={},
-            cwd="/",
-            pass_fds=inheritance.fds,
-            user=uid,
-            group=uid,
-            extra_groups=None if uid is None else [],
-        )
+        return inheritance.start(arguments, uid)
 
 
 class Inheritance:
@@ -125,6 +113,28 @@ class Inheritance:
         with os.fdopen(write_end, "wb") as pipe:
             pipe.write(data)
         return read_end
+
+    def start(
+        self, arguments: Sequence[str], uid: int | None = None, *, start_new_session: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """Start a process, as user `uid` if one is given, that gets these and nothing else of ours.
+
+        To be called on the loop's own thread: --die-with-parent means the thread that started it.
+        Raises OSError.
+        """
+        return subprocess.Popen(
+            arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={},
+            cwd="/",
+            pass_fds=self.fds,
+            user=uid,
+            group=uid,
+            extra_groups=None if uid is None else [],
+            start_new_session=start_new_session,
+        )
 
 
 class Outer:

@@ -110,16 +110,8 @@ class WeakLauncher(Launcher):
     def _start(self, inheritance: Inheritance, order: dict[str, Any]) -> subprocess.Popen[bytes]:
         boot = BOOT.format(fd=inheritance.give(self.outer))
         told = inheritance.give(marshal.dumps(order, 2))
-        return subprocess.Popen(
-            [self.python, "-I", "-S", "-X", "utf8", "-c", boot, str(told)],
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            env={},
-            cwd="/",
-            pass_fds=inheritance.fds,
-            start_new_session=True,
-        )
+        arguments = [self.python, "-I", "-S", "-X", "utf8", "-c", boot, str(told)]
+        return inheritance.start(arguments, start_new_session=True)
 
 
 def weak_launcher(strong: Launcher, uid_first: int, uids: int) -> WeakLauncher:

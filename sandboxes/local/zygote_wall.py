@@ -95,19 +95,7 @@ def raise_wall(config: ZygoteConfig, inheritance: Inheritance, control: int) -> 
         *wall_arguments(config, inheritance.give),
         *(*config.command, "-c", BOOT, str(control)),
     ]
-    # On the loop's own thread: --die-with-parent means the thread that started it.
-    return subprocess.Popen(
-        arguments,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        env={},
-        cwd="/",
-        pass_fds=inheritance.fds,
-        user=config.uid,
-        group=config.uid,
-        extra_groups=None if config.uid is None else [],
-    )
+    return inheritance.start(arguments, config.uid)
 
 
 def guest_config(config: ZygoteConfig, modules: Sequence[str]) -> dict[str, Any]:

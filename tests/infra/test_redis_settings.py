@@ -11,6 +11,7 @@ from infra.connect import redis_config
 from infra.errors import Unavailable
 from infra.redis import build_redis, commanding, ping
 from infra.settings import Settings
+from tests.brokers import running
 from tests.conftest import Arranged
 from tests.redis_servers import PASSWORD, Sentinels, Standalone
 
@@ -112,12 +113,8 @@ async def test_what_a_url_leaves_open_is_filled_in_from_the_settings(arranged: A
 @pytest.fixture(scope="module")
 def elsewhere() -> Iterator[Standalone]:
     """A server whose certificate names another host."""
-    server = Standalone(secure=True, elsewhere=True)
-    try:
-        server.start()
+    with running(Standalone(secure=True, elsewhere=True)) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.mark.parametrize(

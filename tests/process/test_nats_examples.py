@@ -15,6 +15,7 @@ from schemas.results import Result
 from schemas.wire import decode_result
 from streams.jetstream import JetStreamTransport
 from streams.protocol import DeliveryPolicy
+from tests.brokers import running
 from tests.nats_servers import NatsProcess
 from tests.process.processes import ROOT
 from tests.process.stream_examples import EXAMPLES, LANGUAGES, Commands
@@ -37,11 +38,8 @@ def server(nats_binary: Path) -> Iterator[NatsProcess]:
     server = NatsProcess(nats_binary)
     [users] = re.findall(r"^(\{ user: publisher.*?)^```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     server.more = f"authorization {{ users = [\n{{ user: millrace, password: all }}\n{users}] }}\n"
-    try:
-        server.start()
+    with running(server):
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

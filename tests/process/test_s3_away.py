@@ -10,7 +10,7 @@ import pytest
 
 from infra.errors import Misconfigured
 from infra.setup.s3_server import s3_server
-from tests.brokers import absent
+from tests.brokers import absent, running
 from tests.process.processes import Serve
 from tests.stores.s3_process import ACCESS_KEY, SECRET_KEY, S3Process
 
@@ -24,10 +24,8 @@ def s3() -> Iterator[S3Process]:
         binary = s3_server()
     except Misconfigured as error:
         absent(str(error))
-    server = S3Process(binary)
-    server.start()
-    yield server
-    server.close()
+    with running(S3Process(binary)) as server:
+        yield server
 
 
 def upload(service: Serve, name: str) -> tuple[int, dict[str, Any]]:

@@ -22,7 +22,7 @@ from infra.stores.folder_objects import FolderObjects
 from infra.stores.objects import ObjectStore
 from infra.stores.s3_objects import S3Objects
 from schemas.ids import SessionId, TenantId
-from tests.conftest import absent
+from tests.brokers import absent, running
 from tests.redis_servers import arrangements
 from tests.stores.s3_process import S3Process
 
@@ -54,12 +54,8 @@ def s3_binary() -> Path:
 @pytest.fixture(scope="session")
 def s3_shared(s3_binary: Path) -> Iterator[S3Process]:
     """One S3 server for the whole run; every test has a bucket of its own."""
-    server = S3Process(s3_binary)
-    try:
-        server.start()
+    with running(S3Process(s3_binary)) as server:
         yield server
-    finally:
-        server.close()
 
 
 @pytest.fixture

@@ -25,7 +25,7 @@ from streams.memory import MemoryBroker, MemoryTransport
 from streams.protocol import DeliveryPolicy, Transport
 from streams.redis import RedisTransport
 from streams.topology import Subjects, Topology
-from tests.brokers import BrokerProcess
+from tests.brokers import BrokerProcess, running
 from tests.nats_servers import NatsProcess
 from tests.redis_servers import arrangements
 
@@ -211,12 +211,8 @@ class NatsWorld:
 @pytest.fixture(scope="session")
 def redis_cluster(broker_binary: Path) -> Iterator[BrokerProcess]:
     """A cluster of one node, which is as strict about slots as one of many."""
-    server = BrokerProcess(broker_binary, cluster=True)
-    try:
-        server.start()
+    with running(BrokerProcess(broker_binary, cluster=True)) as server:
         yield server
-    finally:
-        server.close()
 
 
 USUAL = ("memory", "redis", "one-node cluster", "nats")
