@@ -107,7 +107,7 @@ def absent(reason: str) -> NoReturn:
     pytest.skip(reason)
 
 
-def until(condition: Callable[[], bool], what: str, within_s: float = 20.0) -> None:
+def until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> None:
     """Wait for `condition`, and fail naming `what` was waited for."""
     give_up_at = time.monotonic() + within_s
     while not condition():

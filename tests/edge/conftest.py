@@ -250,7 +250,7 @@ async def make_house(
                 transport=None if served else httpx.ASGITransport(app),
                 base_url=base_url,
                 headers={"x-api-key": KEY},
-                timeout=20,
+                timeout=60,
                 trust_env=False,
             )
             await stack.enter_async_context(client)

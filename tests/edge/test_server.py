@@ -241,7 +241,7 @@ async def test_many_requests_at_once_are_all_answered(make_house: Any) -> None:
     """Each with its own run."""
     house = await make_house(served=True)
     answers = await asyncio.gather(
-        *(house.client.post("/exec", json={"lang": "py", "code": f"{n}"}) for n in range(200))
+        *(house.client.post("/exec", json={"lang": "py", "code": f"{n}"}, timeout=100) for n in range(200))
     )
     assert {answer.status_code for answer in answers} == {200}
     assert len({answer.json()["session_id"] for answer in answers}) == 200

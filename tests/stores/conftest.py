@@ -187,7 +187,7 @@ async def pieces(*chunks: bytes) -> AsyncIterator[bytes]:
         yield chunk
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], within_s: float = 30.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], within_s: float = 60.0) -> None:
     """Wait for `condition`, and fail if it does not come true."""
     async with asyncio.timeout(within_s):
         while not await condition():

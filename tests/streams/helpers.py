@@ -182,7 +182,7 @@ def types(events: list[LoggedEvent]) -> list[str]:
     return [event.type for event in events]
 
 
-async def eventually(condition: Callable[[], Awaitable[object]], what: str, within_s: float = 20.0) -> None:
+async def eventually(condition: Callable[[], Awaitable[object]], what: str, within_s: float = 60.0) -> None:
     """Wait until `condition` holds."""
     try:
         async with asyncio.timeout(within_s):

@@ -69,7 +69,7 @@ async def running(pool: PodPool) -> AsyncIterator["asyncio.Task[None]"]:
         await end_tasks(task)
 
 
-async def eventually(condition: Callable[[], object], what: str, within_s: float = 20.0) -> None:
+async def eventually(condition: Callable[[], object], what: str, within_s: float = 60.0) -> None:
     """Wait for `condition`, and fail naming `what` was waited for."""
     loop = asyncio.get_running_loop()
     give_up_at = loop.time() + within_s
