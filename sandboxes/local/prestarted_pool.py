@@ -1,7 +1,7 @@
 """Runtimes kept ready, for each language as many as wanted, each in a sandbox and a control group of its own.
 
-One is taken once and never comes back; another is started when its execution is over, or at once where few
-are left, and never two at the same time: starting costs more CPU than most programs. The limits that were in
+One is taken once and never comes back; another is started when its execution is over, or a moment after it
+began where few are left, and never two at the same time: starting costs more CPU than most programs. The limits that were in
 force before are put on the next while it waits: that takes as long as a short program, and is seldom wrong.
 """
 
@@ -27,6 +27,8 @@ from sandboxes.toolchain import Toolchain
 from schemas.limits import SandboxLimits
 
 _RETRY_S_FIRST, _RETRY_S_MAX = 1.0, 60.0
+_HEAD_START_S = 0.05
+"""A short program is over by then, and its end is not held up by the start of the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,7 +174,7 @@ class _Shelf:
         while self.waiting:
             taken = self.waiting.popleft()
             if 2 * len(self.waiting) < self._size:
-                self.work.set()
+                asyncio.get_running_loop().call_later(_HEAD_START_S, self.work.set)
             if taken.runtime.is_alive:
                 if fitting := await self._fitted(taken, limits):
                     self._usual = limits if _is_no_lower(limits, self._usual) else self._usual
