@@ -12,14 +12,19 @@ is_new_enough() {
 }
 
 find_python() {
-    for candidate in "${PYTHON:-python3.13}" python3.12 python3.11 python3; do
+    if [ -n "${PYTHON:-}" ]; then
+        is_new_enough "$PYTHON" || { echo "PYTHON=$PYTHON is no Python of 3.11 or newer that runs here." >&2; exit 1; }
+        printf '%s\n' "$PYTHON"
+        return
+    fi
+    for candidate in python3.13 python3.12 python3.11 python3; do
         # A version manager's shim may exist for a version that is not there: only running it tells.
         if is_new_enough "$candidate"; then
             printf '%s\n' "$candidate"
             return
         fi
     done
-    echo "Millrace needs Python 3.11 or newer with venv; tried ${PYTHON:-python3.13}, python3.12, python3.11, python3." >&2
+    echo "Millrace needs Python 3.11 or newer with venv; tried python3.13, python3.12, python3.11, python3." >&2
     echo "Install it (Debian 12, Ubuntu 24.04 or newer: apt-get install python3 python3-venv), or name one: make setup PYTHON=/path/to/python3" >&2
     exit 1
 }
