@@ -1,8 +1,9 @@
 """Runtimes kept ready, for each language as many as wanted, each in a sandbox and a control group of its own.
 
-One is taken once and never comes back; another is started when its execution is over, or a moment after it
-began where few are left, and never two at the same time: starting costs more CPU than most programs. The limits that were in
-force before are put on the next while it waits: that takes as long as a short program, and is seldom wrong.
+One is taken once and never comes back; another is started when its execution is over, or a moment after
+it began where few are left, and never two at the same time: starting costs more CPU than most programs.
+The limits that were in force before are put on the next while it waits: that takes as long as a short
+program, and is seldom wrong.
 """
 
 import asyncio
