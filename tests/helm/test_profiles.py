@@ -72,6 +72,7 @@ def test_an_upgrade_keeps_the_old_until_the_new_have_begun(helm: str) -> None:
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         assert ("readinessProbe" in container) == (name == "rel-edge")
         assert (deployment["spec"].get("minReadySeconds", 0) > 0) == (name != "rel-edge")
+        assert ("preStop" in container.get("lifecycle", {})) == (name == "rel-edge"), "it has a Service"
 
 
 def test_the_chart_tests_the_edge_or_what_stands_before_it(helm: str) -> None:

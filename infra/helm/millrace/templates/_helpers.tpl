@@ -129,6 +129,8 @@ spec:
           {{- with .ports }}
           ports:
             {{- toYaml . | nindent 12 }}
+          # Nodes hear of its end when it does: until they send new connections elsewhere it goes on.
+          lifecycle: {preStop: {sleep: {seconds: 5}}}
           {{- end }}
           {{- with .probes }}
           {{- toYaml . | nindent 10 }}
