@@ -1,8 +1,12 @@
 """The chart, installed as documented: all its processes and brokers as pods, which run code in pods."""
 
+import functools
 import json
+import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -11,7 +15,7 @@ import pytest
 
 from infra.cluster import build
 from tests.brokers import until
-from tests.cluster.conftest import HaveImages
+from tests.cluster.conftest import HaveImages, new_namespace
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
 from tests.cluster.service_image import REPOSITORY, TAG, load_service
@@ -32,6 +36,7 @@ SETTINGS = {
     "LANG_IMAGE_PY": image_name("py"),
     "K8S_IMAGE_PULL_POLICY": "Never",
     "POD_POOL_PY": 1,
+    "MAX_EXECUTION_TIME": 240,  # what runs is to outlast an upgrade
 }
 """For this cluster: no registry, no disks, two processors. The rest is the profile's."""
 
@@ -61,17 +66,55 @@ class Release:
         files = ["-f", str(self.profile), "-f", str(values)]
         self.helm(verb, str(CHART), *files, "--wait", "--timeout", "200s")
 
+    @functools.cached_property
+    def address(self) -> str:
+        """Where the edge's Service answers."""
+        return str(self.cluster.get("service", "rel", self.namespace)["spec"]["clusterIP"])
+
+    def upgrade(self, **settings: Any) -> None:
+        """Upgrade to other settings."""
+        self.settings |= settings
+        self.bring_up("upgrade")
+
     def exec(self, code: str) -> dict[str, Any]:
         """Run Python through the edge."""
-        address = self.cluster.get("service", "rel", self.namespace)["spec"]["clusterIP"]
-        body = json.dumps({"lang": "py", "code": code}).encode()
-        headers = {"content-type": "application/json", "x-api-key": KEY}
-        request = urllib.request.Request(f"http://{address}/exec", body, headers)
+        return self.ask("/exec", {"lang": "py", "code": code})
+
+    def ask(self, path: str, body: dict[str, Any] | None = None, **headers: str) -> dict[str, Any]:
+        """Return the edge's answer, or what went wrong with asking it."""
+        data = json.dumps(body).encode() if body is not None else None
+        headers |= {"content-type": "application/json", "x-api-key": KEY}
+        request = urllib.request.Request(f"http://{self.address}{path}", data, headers)
         try:
             with urllib.request.urlopen(request, timeout=120) as answer:
                 return json.load(answer)
         except OSError as error:
             return {"error": str(error)}
+
+    def run(self, name: str, **command: Any) -> dict[str, Any]:
+        """Have an execution end, as a client does that asks again by its id where no edge answers."""
+        seen: list[dict[str, Any]] = []
+
+        def has_ended() -> bool:
+            seen.append(self.ask("/executions", {"id": name, "language": "py", **command}, prefer="wait=60"))
+            return seen[-1].get("status") == "finished"
+
+        until(has_ended, f"{name} to end: {seen[-1:]}", 150.0)
+        return seen[-1]
+
+    def answer_when_left(self, name: str) -> None:
+        """Give a line to an execution once the handlers that may have it were told to stop."""
+        label = "app.kubernetes.io/component=handlers"
+        words = ("get", "pods", "-n", self.namespace, "-l", label, "-o")
+        told = "jsonpath={.items[*].metadata.deletionTimestamp}"
+
+        def is_told() -> bool:
+            time.sleep(0.5)  # asking is work for both processors
+            return bool(self.cluster.kubectl(*words, told))
+
+        until(is_told, "a handler to be told to stop", 240.0)
+        line = {"data": "a line\n"}
+        until(lambda: "error" not in self.ask(f"/executions/{name}/input", line), "the line to go", 20.0)
 
     def story(self) -> str:
         """Return what can be said of how it is."""
@@ -86,20 +129,43 @@ class Release:
         return self.cluster.kubectl("get", "pods", "-n", self.namespace, *ours)
 
 
-@pytest.fixture(params=["try"])
+@pytest.fixture(scope="module", params=["try"])
 def release(
-    cluster: Cluster, namespace: str, have_images: HaveImages, request: pytest.FixtureRequest, tmp_path: Path
+    cluster: Cluster,
+    have_images: HaveImages,
+    request: pytest.FixtureRequest,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> Iterator[Release]:
-    """One that is up."""
+    """One that is up. The last test takes it away."""
     have_images("sidecar", "py")
     load_service()
-    cluster.kubectl(
-        "create", "secret", "generic", "millrace", f"--from-literal=api-key={KEY}", "-n", namespace
-    )
-    profile = next(path for path in PROFILES if path.stem == request.param)
-    begun = Release(cluster, namespace, profile, tmp_path)
-    begun.bring_up("install")
-    yield begun
+    with new_namespace(cluster) as namespace:
+        secret = ("secret", "generic", "millrace", f"--from-literal=api-key={KEY}")
+        cluster.kubectl("create", *secret, "-n", namespace)
+        profile = next(path for path in PROFILES if path.stem == request.param)
+        begun = Release(cluster, namespace, profile, tmp_path_factory.mktemp("release"))
+        begun.bring_up("install")
+        yield begun
+
+
+def test_an_upgrade_loses_no_work(release: Release) -> None:
+    """All processes and the sandboxes' template change under one execution that runs and others that come."""
+    waits = {"code": "print('on', flush=True)\nprint('got', input())", "retry": "never"}
+    release.ask("/executions", {"id": "long", "language": "py", **waits})
+    until(lambda: release.ask("/executions/long").get("stdout") == "on\n", "it to run", 120.0)
+
+    with ThreadPoolExecutor(2) as beside:
+        answered = beside.submit(release.answer_when_left, "long")
+        upgraded = beside.submit(release.upgrade, LOG_LEVEL="DEBUG", K8S_CPU_LIMIT="900m")
+        views = []
+        while not upgraded.done():
+            views.append(release.run(f"short-{len(views)}", code="print(6 * 7)", retry="never"))
+        upgraded.result()
+        answered.result()
+
+    views.append(release.run("long", **waits))
+    said = Counter((view["outcome"], view["stdout"], view["attempt"]) for view in views)
+    assert said == {("exited", "42\n", 1): len(views) - 1, ("exited", "on\ngot a line\n", 1): 1}, said
 
 
 def test_it_passes_its_own_test_and_leaves_nothing(release: Release) -> None:
