@@ -26,7 +26,7 @@ from infra.stores.sessions import Sessions
 from infra.stores.state import StateStore
 from infra.stores.state_archive import StateArchive
 from sandboxes.bodies import build_sandboxes
-from streams.bodies import build_transport
+from streams.bodies import build_transport, import_for_consuming
 from streams.protocol import DeliveryPolicy
 
 MIB = 1024 * 1024
@@ -36,6 +36,7 @@ RECENT_STATES_BYTES_MAX = 32 * MIB
 
 def main(settings: Settings) -> None:
     """Run one handler process until SIGTERM or SIGINT. Raises `Misconfigured`."""
+    import_for_consuming(settings)
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         runner.run(_serve(settings))
 

@@ -34,6 +34,17 @@ def build_transport(settings: Settings, name: str) -> Broker:
             raise Misconfigured("MILLRACE_TRANSPORT=memory: it lives inside one process; use redis or nats")
 
 
+def import_for_consuming(settings: Settings) -> None:
+    """Import what only consumers need: it takes most of a second, in which no loop should stand still."""
+    match settings.millrace_transport:
+        case "redis":
+            import streams.redis.faststream_app  # noqa: PLC0415
+        case "nats":
+            import streams.jetstream.faststream_app  # noqa: F401, PLC0415
+        case "memory":
+            pass
+
+
 def carrier_of(settings: Settings) -> Carrier:
     """Return what outsiders have to speak to publish and consume."""
     return "nats" if settings.millrace_transport == "nats" else "redis"
