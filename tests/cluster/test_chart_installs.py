@@ -129,7 +129,7 @@ class Release:
         return self.cluster.kubectl("get", "pods", "-n", self.namespace, *ours)
 
 
-@pytest.fixture(scope="module", params=["try"])
+@pytest.fixture(scope="module", params=["try", "nats"])
 def release(
     cluster: Cluster,
     have_images: HaveImages,
