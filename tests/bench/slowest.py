@@ -3,12 +3,15 @@
 A process runs, or waits for a processor (the kernel counts both: /proc/PID/schedstat), or waits for somebody
 else. So each execution's time is told apart by the service's and the child's running and waiting. Beside it
 stands what else could be in the way: the zygote and its keeper at work, what the host took, the collector of
-garbage in the service.
+garbage in the service. And in turns with the executions one process adds up numbers for as long as one takes:
+by what its slowest differ from its median, the machine is to blame. A virtual one need not tell what its host
+takes (steal).
 """
 
 import asyncio
 import gc
 import os
+import statistics
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -17,6 +20,7 @@ from pathlib import Path
 
 import psutil
 import sandbox_alone
+from measure import Samples
 
 from infra.cache_folder import cache_folder
 from sandboxes.local import LocalConfig, LocalSandboxes
@@ -52,13 +56,36 @@ async def show() -> None:
     async with sandbox_alone.standing(config, cache_folder(os.environ)) as sandboxes:
         if not sandboxes._warm:
             return
-        traces = [await _trace(sandboxes) for _ in range(ROUNDS)]
+        steps = _steps_of(statistics.median([(await _trace(sandboxes))["code to exit"] for _ in range(50)]))
+        traces, sums = [], []
+        for _ in range(ROUNDS):
+            traces.append(await _trace(sandboxes))
+            sums.append(_add_up(steps))
+            await asyncio.sleep(sandbox_alone.PAUSE_S)
     traces.sort(key=lambda trace: -trace["code to exit"])
     slow, median = traces[: len(traces) // SLOW_PART], traces[len(traces) // 2]
     print(f"\nwhat the slowest of {ROUNDS} waited for, ms (means; p50 is {median['code to exit']:.2f})")
     print(f"{'':34}{'all':>8}{f'slowest {len(slow)}':>12}")
     for name in traces[0]:
         print(f"{name:34}{_mean(traces, name):>8.2f}{_mean(slow, name):>12.2f}")
+    executions, alone = Samples([trace["code to exit"] for trace in traces]), Samples(sums)
+    print(f"executions: p50 {executions.p50:.2f}, p99 {executions.p99:.2f}; ", end="")
+    print(f"arithmetic in turns with them, in one process: p50 {alone.p50:.2f}, p99 {alone.p99:.2f}")
+
+
+def _steps_of(ms: float) -> int:
+    """Return how many additions take so long on this machine."""
+    few = 10_000
+    return round(few * ms / statistics.median(_add_up(few) for _ in range(50)))
+
+
+def _add_up(steps: int) -> float:
+    """Return the milliseconds that many additions took."""
+    begin = time.perf_counter()
+    total = 0
+    for step in range(steps):
+        total += step
+    return (time.perf_counter() - begin) * 1000
 
 
 def _mean(traces: list[dict[str, float]], name: str) -> float:

@@ -12,7 +12,7 @@ from tests.simulation.coverage import CHANCES, EDGE_STEPS, HANDLER_STEPS, Covera
 from tests.simulation.plan import Aim
 from tests.simulation.world import simulate
 
-SEEDS = int(os.environ.get("SEEDS", "400"))
+SEEDS = int(os.environ.get("SEEDS", "2000"))
 BLOCK = 100
 TIMES = 5
 """How often each step has to be the last one, or the one before a long sleep."""

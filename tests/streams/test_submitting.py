@@ -7,7 +7,7 @@ import pytest
 from infra.errors import LeaseLost
 from schemas.ids import ExecutionId
 from schemas.wire import decode_event, encode
-from streams.protocol import Ended, HeldElsewhere, IdTaken
+from streams.protocol import DeliveryPolicy, Ended, HeldElsewhere, IdTaken
 from tests.streams.conftest import World
 from tests.streams.helpers import (
     begin,
@@ -40,8 +40,8 @@ async def test_what_is_submitted_is_queued_run_and_finished_in_order(world: Worl
 
 
 async def test_the_same_request_again_joins_the_execution_that_exists(world: World) -> None:
-    """Submitting twice runs once."""
-    edge, handler = await world.transport(), await world.transport()
+    """Submitting twice runs once; where the newer entry begins, the older one goes when it is reclaimed."""
+    edge, handler = await world.transport(), await world.transport(DeliveryPolicy(lease_s=2.0))
     first, second = await submit(edge, command()), await submit(edge, command())
     assert (first.result, second.result) == ("accepted", "joined")
     runs: list[object] = []
