@@ -15,19 +15,26 @@ async def repeated(
     within_s: float,
     passing: tuple[type[Exception], ...],
     pause: Callable[[Exception], Awaitable[None]],
+    *,
+    ends_by_itself: bool = False,
 ) -> T:
     """Return what `operation` does, tried again and again while what it raises is `passing`.
 
     Between two tries `pause` is awaited with that; what it raises is not passing after all. What was raised
-    last, a TimeoutError included, is raised when `within_s` is over.
+    last, a TimeoutError included, is raised when `within_s` is over. Where `operation` ends by itself in that
+    time, the first try, which mostly succeeds, is not timed: a timer costs as much as a command.
     """
     clock = asyncio.get_running_loop().time
     give_up_at = clock() + within_s
+    is_timed = not ends_by_itself
     while True:
         try:
+            if not is_timed:
+                return await operation()
             async with asyncio.timeout_at(give_up_at):
                 return await operation()
         except passing as error:
+            is_timed = True
             if clock() >= give_up_at:
                 raise
             await pause(error)

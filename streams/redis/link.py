@@ -1,6 +1,5 @@
 """What both sides of the Redis transport stand on: the client, the names, and how long to keep trying."""
 
-import asyncio
 import math
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
@@ -122,25 +121,13 @@ class Link:
         return await self._repeat(operation, self.policy.lease_s)
 
     async def _repeat(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
+        ends_by_itself = within_s >= self._try_s
         try:
-            if within_s < self._try_s:
-                return await repeated(operation, within_s, AWAY, self.backoff().pause)
-            return await self._repeat_untimed(operation, within_s)
+            return await repeated(
+                operation, within_s, AWAY, self.backoff().pause, ends_by_itself=ends_by_itself
+            )
         except AWAY as error:
             raise Unavailable(f"Redis at {self._where} is away for too long") from error
-
-    async def _repeat_untimed(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
-        """Do as `repeated` does, with no timer around the first try: that is the one that mostly succeeds."""
-        clock = asyncio.get_running_loop().time
-        began_at = clock()
-        try:
-            return await operation()
-        except AWAY as error:
-            backoff, left_s = self.backoff(), within_s - (clock() - began_at)
-            if left_s <= 0:
-                raise
-            await backoff.pause(error)
-        return await repeated(operation, left_s, AWAY, backoff.pause)
 
 
 def _as_away(refused: redis_errors.ResponseError) -> redis_errors.RedisError:
