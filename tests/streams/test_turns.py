@@ -296,8 +296,13 @@ async def test_a_request_published_again_while_it_is_parked_runs_once(world: Wor
     async with consuming(handler, lambda delivery: end(handler, delivery), slots=8):
         assert types(await whole_log(edge, "two")) == ["queued", "started", "finished"]
         await eventually(lambda: nothing_left(edge), "everything to be acknowledged")
+    results = [result.execution_id for result in await world.results()]
+    assert set(results) == {"one", "two"}
     # Where the end is several steps, a repeated entry may find it half done and publish its result once more.
-    assert {result.execution_id for result in await world.results()} == {"one", "two"}
+    is_one_step = isinstance(world, MemoryWorld) or (
+        isinstance(world, RedisWorld) and world.config.mode != "cluster"
+    )
+    assert len(results) == 2 or not is_one_step
 
 
 # What only Redis can do: die between two steps
