@@ -1,7 +1,7 @@
 # Every target sets up first what it needs. All paths are relative, so the checkout may have spaces in its name.
 PYTHON ?=
-# One more than the cores of a small machine: half of the suite waits for what others do.
-WORKERS ?= 3
+# Twice as many as the cores of a small machine: half of the suite waits for what others do.
+WORKERS ?= 4
 ARGS ?=
 venv := .venv/bin
 # Suites with a target of their own: they take longer, or want more of the machine.

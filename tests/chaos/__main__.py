@@ -56,13 +56,13 @@ async def _live(
     """Let everything happen; return what became of each execution, and what went wrong besides."""
     afterwards = servers.afterwards
     load = Load(dice, crew.urls, afterwards.publish)
-    async with crew.dying():
+    async with crew.dying() as lives:
         async with asyncio.timeout(SETTLE_S):
             await crew.first_up()
         loading = asyncio.create_task(load.for_ever())
         enough = asyncio.Event()
         trouble = asyncio.create_task(_trouble(servers, dice, enough))
-        await asyncio.wait([loading, trouble], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait([loading, trouble, *lives], timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         await _ended(loading)
         enough.set()  # half a failover is no state to leave a broker in
         async with asyncio.timeout(SETTLE_S):

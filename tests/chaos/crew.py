@@ -2,108 +2,25 @@
 
 import asyncio
 import contextlib
-import json
 import os
 import random
 import signal
 import socket
-import sys
 import tempfile
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
 import psutil
 
+from streams.delivery import to_its_end
+from tests.chaos.children import Child, Nursery
 from tests.chaos.doomed import EDGE_POINTS, HANDLER_POINTS, Doom, up_file
 
 ROOT = Path(__file__).parents[2]
 MARK = "_CHAOS_RUN"
 """A variable by which whatever these processes leave behind is found."""
 UP_S = 90.0
-
-
-class Child:
-    """One process, forked by the nursery."""
-
-    def __init__(self, pid: int, since: int) -> None:
-        self.pid = pid
-        self.since = since
-        """When it started, in clock ticks since boot: numbers of processes come again."""
-        self.returncode: int | None = None
-        self._dead = asyncio.Event()
-
-    def died(self, status: int) -> None:
-        """Note its end."""
-        self.returncode = status
-        self._dead.set()
-
-    async def wait(self) -> int:
-        """Return its exit status, negative for a signal."""
-        await self._dead.wait()
-        assert self.returncode is not None
-        return self.returncode
-
-    def send_signal(self, number: int) -> None:
-        """Send a signal, unless it is gone."""
-        if self.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(self.pid, number)
-
-
-class Nursery:
-    """Where processes come from."""
-
-    def __init__(self, folder: Path, environment: Mapping[str, str]) -> None:
-        self._folder = folder
-        self._environment = environment
-        self._process: asyncio.subprocess.Process | None = None
-        self._children: dict[int, Child] = {}
-        self._born: asyncio.Queue[Child] = asyncio.Queue()
-        self._hearing: asyncio.Task[None] | None = None
-        self._one_at_a_time = asyncio.Lock()
-
-    async def bear(self, role: str, environment: Mapping[str, str]) -> Child:
-        """Return a new process."""
-        async with self._one_at_a_time:
-            if self._process is None:
-                await self._open()
-            assert self._process is not None and self._process.stdin is not None
-            log = str(self._folder / f"{role}.log")
-            order = {"role": role, "environment": dict(environment), "log": log}
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            return await asyncio.wait_for(self._born.get(), UP_S)
-
-    async def close(self) -> None:
-        """End it, and whatever it bore."""
-        if self._process is None or self._hearing is None:
-            return
-        assert self._process.stdin is not None
-        self._process.stdin.close()
-        await self._process.wait()
-        await self._hearing
-
-    async def _open(self) -> None:
-        with (self._folder / "nursery.log").open("ab") as log:
-            self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tests.chaos.nursery"),
-                cwd=self._folder,
-                env=dict(self._environment),
-                stdin=asyncio.subprocess.PIPE,
-                stdout=asyncio.subprocess.PIPE,
-                stderr=log,
-            )
-        self._hearing = asyncio.create_task(self._hear())
-
-    async def _hear(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
-        async for line in self._process.stdout:
-            news = json.loads(line)
-            if pid := news.get("born"):
-                self._children[pid] = Child(pid, news["since"])
-                self._born.put_nowait(self._children[pid])
-            else:
-                self._children[news["died"]].died(news["status"])
 
 
 class Member:
@@ -128,6 +45,9 @@ class Member:
     async def start(self, doom: Doom) -> None:
         """Start a process of this role."""
         environment = {**self._crew.environment, "API_PORT": str(self.port), **doom.environment()}
+        await to_its_end(self._be_born(environment))
+
+    async def _be_born(self, environment: Mapping[str, str]) -> None:
         self.process = await self._crew.nursery.bear(self.role, environment)
         self._crew.born.add((self.process.pid, self.process.since))
 
@@ -273,11 +193,11 @@ class Crew:
         return [f"http://127.0.0.1:{edge.port}" for edge in self.edges]
 
     @contextlib.asynccontextmanager
-    async def dying(self):  # type: ignore[no-untyped-def]
-        """Let all of them live and die while the block runs; afterwards all live."""
+    async def dying(self) -> AsyncIterator[list["asyncio.Task[None]"]]:
+        """Let all of them live and die during the block, in tasks that only failure ends; then all live."""
         lives = [asyncio.create_task(member.live_for_ever()) for member in self.members]
         try:
-            yield
+            yield lives
             for life in lives:
                 if life.done():
                     life.result()
