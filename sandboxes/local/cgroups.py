@@ -111,15 +111,23 @@ def _owner(pid: int) -> str:
 def sweep(hierarchy: Hierarchy) -> int:
     """Remove the groups of owners that are dead; return how many.
 
-    Only of owners in our own pid namespace: whether others live cannot be seen.
+    Only of owners in our own pid namespace: whether others live cannot be seen. And only what is ours to
+    remove: what another user's service left is for that one's successor, and must not keep us from starting.
     """
     swept = 0
     for folder in hierarchy.leftovers():
         owner = owner_of(folder.name)
-        if owner and start_time(owner[0]) != owner[1]:
+        if owner and start_time(owner[0]) != owner[1] and _is_ours_to_remove(folder):
             remove_folder(folder)
             swept += 1
     return swept
+
+
+def _is_ours_to_remove(folder: Path) -> bool:
+    try:
+        return os.geteuid() in (0, folder.stat().st_uid)
+    except FileNotFoundError:
+        return False  # somebody did it already
 
 
 def owner_of(name: str) -> tuple[int, int] | None:

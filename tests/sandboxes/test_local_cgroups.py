@@ -101,17 +101,35 @@ def test_a_service_that_moved_down_finds_its_place_again(place: Path) -> None:
     assert (place / "cgroup.subtree_control").read_text() == "+memory +pids +cpu"
 
 
-def test_only_groups_of_dead_owners_are_swept(place: Path) -> None:
-    mine = new_name()
+def of_a_dead_owner() -> str:
+    """Return the name of a group whose owner is dead."""
     dead = subprocess.Popen(["true"])
-    prefix, namespace, *_ = mine.split("-")
-    others = f"{prefix}-{namespace}-{dead.pid}-{start_time(dead.pid)}-1"
+    prefix, namespace, *_ = new_name().split("-")
+    name = f"{prefix}-{namespace}-{dead.pid}-{start_time(dead.pid)}-1"
     dead.wait()
-    strangers = f"{prefix}-1-{dead.pid}-1-1"
+    return name
+
+
+def test_only_groups_of_dead_owners_are_swept(place: Path) -> None:
+    mine, others = new_name(), of_a_dead_owner()
+    strangers = "millrace-1-" + others.split("-", 2)[2]
     for name in (mine, others, strangers, "millrace-service"):
         (place / name).mkdir()
     assert sweep(HierarchyV2(place)) == 1
     assert {path.name for path in place.iterdir() if path.is_dir()} == {mine, strangers, "millrace-service"}
+
+
+def test_what_another_users_service_left_is_left_to_its_successor(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left = place / of_a_dead_owner()
+    left.mkdir()
+    somebody_else = left.stat().st_uid + 1
+    monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
+    assert sweep(HierarchyV2(place)) == 0
+    assert left.is_dir()
+    monkeypatch.setattr(os, "geteuid", lambda: left.stat().st_uid)
+    assert sweep(HierarchyV2(place)) == 1
 
 
 @pytest.fixture
