@@ -44,3 +44,9 @@ class TlsConnection(SSLConnection):
     def __init__(self, *, tls: ssl.SSLContext, **options: Any) -> None:
         super().__init__(**options)
         self.ssl_context.context = tls
+
+    async def disconnect(self, *args: Any, **options: Any) -> None:
+        # A server that fell silent says no goodbye, for which TLS would wait, and then it would be an error.
+        if self._writer is not None:
+            self._writer.transport.abort()
+        await super().disconnect(*args, **options)

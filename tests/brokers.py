@@ -116,12 +116,16 @@ def until(condition: Callable[[], bool], what: str, within_s: float = 60.0) -> N
         time.sleep(0.01)
 
 
+_given: set[int] = set()
+
+
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that nobody listens on now, and that nobody here was given before."""
     # A cluster node also takes the port 10,000 above.
     while True:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = int(probe.getsockname()[1])
-        if port < 55_000:
+        if port < 55_000 and not {port, port + 10_000} & _given:
+            _given.update((port, port + 10_000))
             return port

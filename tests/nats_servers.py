@@ -150,7 +150,7 @@ class RoutedCluster(NatsCluster):
 
     def __init__(self, binary: str | Path) -> None:
         super().__init__(binary)
-        self._wires = {
+        self._proxies = {
             (one.name, other.name): Proxy(other.cluster_port) for one, other in permutations(self.servers, 2)
         }
         self._stack = contextlib.AsyncExitStack()
@@ -158,11 +158,13 @@ class RoutedCluster(NatsCluster):
 
     async def open(self) -> None:
         """Start all of them, and wait until one leads."""
-        for wire in self._wires.values():
-            await self._stack.enter_async_context(wire)
+        for proxy in self._proxies.values():
+            await self._stack.enter_async_context(proxy)
         for server in self.servers:
             server.only_by_routes = True
-            server.routes = tuple(wire.port for (one, _), wire in self._wires.items() if one == server.name)
+            server.routes = tuple(
+                proxy.port for (one, _), proxy in self._proxies.items() if one == server.name
+            )
         await asyncio.to_thread(self.start)
         async with asyncio.timeout(60):
             while not await self._is_led():
@@ -178,14 +180,14 @@ class RoutedCluster(NatsCluster):
 
     async def cut_off(self, server: NatsProcess) -> None:
         """Cut one server off from the others; clients still reach it."""
-        for pair, wire in self._wires.items():
+        for pair, proxy in self._proxies.items():
             if server.name in pair:
-                await wire.cut()
+                await proxy.wire().cut()
 
     def heal(self) -> None:
         """Mend all wires."""
-        for wire in self._wires.values():
-            wire.heal()
+        for proxy in self._proxies.values():
+            proxy.wire().heal()
 
     async def leaders(self) -> dict[str, str]:
         """Return who leads each stream, as far as that is known. Raises nats.errors.Error."""

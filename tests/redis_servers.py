@@ -4,6 +4,7 @@ Each comes plain, with the password of the default user, or `secure`: TLS only, 
 knows, for clients with a certificate, and an ACL user. `environment` is what an operator would set to
 reach it, so that whoever reads it from there tests the settings as well. What servers tell each other first
 (who is there, who follows whom) is written into their files beforehand: so they are up in a second or two.
+Of each others are told an address that need not be where it listens: a proxy may stand there.
 """
 
 import contextlib
@@ -81,17 +82,24 @@ class Certificates:
 class Server:
     """One process of `redis-server`, which a test may kill, stop and start again."""
 
-    def __init__(self, folder: Path, port: int, options: Sequence[str]) -> None:
+    def __init__(self, folder: Path, *, apart: int = 0) -> None:
+        """Find its ports. `apart`: it stands behind proxies, and connects from an address of that number."""
         folder.mkdir()
-        self.folder, self.port = folder, port
-        self._options = options
+        self.folder, self.port = folder, free_port()
+        self.told_port = free_port() if apart else self.port
+        """Where clients and other servers are told that it listens."""
+        self.bus_port = self.port + 10_000
+        self.told_bus_port = free_port() if apart else self.bus_port
+        self.host = f"127.0.1.{apart}" if apart else "127.0.0.1"
+        """From where it connects to others."""
+        self.options: Sequence[str] = ()
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
         """Start it with whatever data it had; it answers a little later."""
         with (self.folder / "log").open("ab") as log:
             self._process = subprocess.Popen(
-                [_binary(), *self._options, "--dir", str(self.folder)], stdout=log, stderr=log
+                [_binary(), *self.options, "--dir", str(self.folder)], stdout=log, stderr=log
             )
 
     def signal(self, number: signal.Signals) -> None:
@@ -113,13 +121,14 @@ class Server:
 
 
 class Arrangement:
-    """Some servers that belong together."""
+    """Some servers that belong together, each behind proxies of its own where a test wants to put some."""
 
     mode = ""
 
-    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS) -> None:
+    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS, behind_proxies: bool = False) -> None:
         self.secure = secure
         self.silence_ms = silence_ms
+        self._behind_proxies = behind_proxies
         self._folder = Path(tempfile.mkdtemp(prefix="millrace-test-"))
         self.certificates = Certificates(self._folder)
         self.servers: list[Server] = []
@@ -130,6 +139,11 @@ class Arrangement:
             if not server.runs:
                 server.start()
         until(self._is_ready, f"the {self.mode} to be ready", 60)
+
+    @property
+    def data(self) -> Sequence[Server]:
+        """Those that keep data."""
+        return self.servers
 
     def close(self) -> None:
         """End all and remove their data."""
@@ -166,20 +180,47 @@ class Arrangement:
             **(tls if self.secure else {}),
         )
 
+    def primary_of(self, key: str) -> Server:
+        """Return the server that takes writes of `key` now. Raises `AssertionError` where nobody can say."""
+        raise NotImplementedError
+
+    def machine_of(self, server: Server) -> set[Server]:
+        """Return the servers that stand on one machine with `server`, itself included."""
+        return {server}
+
+    def has_copies(self, primary: Server) -> bool:
+        """Whether its replicas, one at least, have all that was written to a primary."""
+        with contextlib.suppress(redis.RedisError, OSError):
+            written = self._replication_of(primary)["master_repl_offset"]
+            known = [self._replication_of(server) for server in self.data if server is not primary]
+            copied = [
+                replica["slave_repl_offset"]
+                for replica in known
+                if replica.get("master_port") == primary.told_port
+            ]
+            return bool(copied) and min(copied) >= written
+        return False
+
+    def _replication_of(self, server: Server) -> dict[str, Any]:
+        with self.client(server) as client:
+            return client.info("replication")
+
     def _place(self) -> dict[str, str]:
         raise NotImplementedError
 
     def _is_ready(self) -> bool:
         raise NotImplementedError
 
-    def _options(self, port: int, certificate: tuple[Path, Path] | None = None) -> list[str]:
+    def _options(self, server: Server, certificate: tuple[Path, Path] | None = None) -> list[str]:
         """Return what all servers of it have in common."""
-        ports = ["--port", "0", "--tls-port", str(port)] if self.secure else ["--port", str(port)]
+        port = str(server.port)
+        ports = ["--port", "0", "--tls-port", port] if self.secure else ["--port", port]
         tls = self.certificates.server_options(certificate or self.certificates.server) if self.secure else []
         return [
             *ports,
             *tls,
-            *("--bind", "127.0.0.1", "--save", "", "--appendonly", "yes", "--appendfsync", "no"),
+            *("--bind", "127.0.0.1", "--bind-source-addr", server.host),
+            *("--save", "", "--appendonly", "yes", "--appendfsync", "no"),
             # Behind impatient sentinels a primary that is alone takes no writes. In a cluster each has one
             # replica, which could not go on when it takes over.
             *(
@@ -191,8 +232,9 @@ class Arrangement:
             *("--user", USER, "on", f">{PASSWORD}", "~*", "&*", "+@all", "-@dangerous", "+info"),
         ]
 
-    def _add(self, port: int, options: Sequence[str], *first: str) -> Server:
-        self.servers.append(Server(self._folder / str(len(self.servers)), port, [*first, *options]))
+    def _add(self) -> Server:
+        number = len(self.servers) + 1
+        self.servers.append(Server(self._folder / str(number), apart=number if self._behind_proxies else 0))
         return self.servers[-1]
 
 
@@ -203,9 +245,8 @@ class Standalone(Arrangement):
 
     def __init__(self, *, secure: bool, elsewhere: bool = False) -> None:
         super().__init__(secure=secure)
-        port = free_port()
-        certificate = self.certificates.elsewhere if elsewhere else None
-        self._add(port, self._options(port, certificate))
+        server = self._add()
+        server.options = self._options(server, self.certificates.elsewhere if elsewhere else None)
 
     def environment(self, **more: str) -> dict[str, str]:
         [server] = self.servers
@@ -226,14 +267,21 @@ class Cluster(Arrangement):
 
     mode = "cluster"
 
-    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS, primaries: int = 3) -> None:
-        super().__init__(secure=secure, silence_ms=silence_ms)
+    def __init__(self, *, primaries: int = 3, **options: Any) -> None:
+        super().__init__(**options)
         self._primaries = primaries
-        options = ("--cluster-enabled", "yes", "--cluster-node-timeout", str(silence_ms))
         for _ in range(2 * primaries):
-            port = free_port()
-            self._add(port, self._options(port), *options)
+            server = self._add()
+            server.options = [*self._options(server), *self._membership(server)]
         self._introduce()
+
+    def _membership(self, server: Server) -> list[str]:
+        port = "--cluster-announce-tls-port" if self.secure else "--cluster-announce-port"
+        return [
+            *("--cluster-enabled", "yes", "--cluster-node-timeout", str(self.silence_ms)),
+            *("--cluster-announce-ip", "127.0.0.1", port, str(server.told_port)),
+            *("--cluster-announce-bus-port", str(server.told_bus_port)),
+        ]
 
     def _introduce(self) -> None:
         """Write into every node's file who the others are."""
@@ -247,14 +295,14 @@ class Cluster(Arrangement):
                 flags = ("myself," if index == own else "") + role
                 slots = f" {bounds[index]}-{bounds[index + 1] - 1}" if is_primary else ""
                 epoch = index % self._primaries + 1
-                place = f"127.0.0.1:{node.port}@{node.port + 10_000}"
+                place = f"127.0.0.1:{node.told_port}@{node.told_bus_port}"
                 lines.append(f"{name} {place} {flags}0 0 {epoch} connected{slots}\n")
             lines.append(f"vars currentEpoch {self._primaries} lastVoteEpoch 0\n")
             (server.folder / "nodes.conf").write_text("".join(lines))
 
     def _place(self) -> dict[str, str]:
         host = "localhost" if self.secure else "127.0.0.1"
-        nodes = ",".join(f"{host}:{server.port}" for server in self.servers)
+        nodes = ",".join(f"{host}:{server.told_port}" for server in self.servers)
         return {"REDIS_MODE": "cluster", "REDIS_CLUSTER_NODES": nodes}
 
     def _is_ready(self) -> bool:
@@ -264,20 +312,19 @@ class Cluster(Arrangement):
         """Whether a node sees the whole cluster, and follows its primary if it has one."""
         with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
             state = client.execute_command("CLUSTER INFO")["cluster_state"]
-            replication = client.info("replication")
+            replication = self._replication_of(server)
             linked = replication["role"] == "master" or replication["master_link_status"] == "up"
             served = replication["role"] == "slave" or replication["connected_slaves"] > 0
             return state == "ok" and linked and (served or not all(s.runs for s in self.servers))
         return False
 
     def primary_of(self, key: str) -> Server:
-        """Return the server that has `key` now."""
         for server in self.servers:
             with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
                 slot = client.execute_command("CLUSTER KEYSLOT", key)
                 for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
                     if first <= slot <= last:
-                        return next(node for node in self.servers if node.port == port)
+                        return next(node for node in self.servers if node.told_port == port)
         raise AssertionError("no node answers")
 
 
@@ -286,22 +333,30 @@ class Sentinels(Arrangement):
 
     mode = "sentinel"
 
-    def __init__(self, *, secure: bool, silence_ms: int = PATIENT_MS) -> None:
-        super().__init__(secure=secure, silence_ms=silence_ms)
-        for index in range(3):
-            port = free_port()
-            first = ("--replicaof", "127.0.0.1", str(self.servers[0].port)) if index else ()
-            self._add(port, self._options(port), *first)
-        self.data = self.servers[:3]
-        for _ in range(3):
-            self._add_sentinel()
-        self.sentinels = self.servers[3:]
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for server in [self._add() for _ in range(3)]:
+            server.options = [*self._options(server), *self._replication(server)]
+        for sentinel in [self._add() for _ in range(3)]:
+            sentinel.options = [str(sentinel.folder / "sentinel.conf"), "--sentinel"]
         self._introduce()
 
-    def _add_sentinel(self) -> None:
-        port = free_port()
-        folder = self._folder / str(len(self.servers))
-        self._add(port, [str(folder / "sentinel.conf"), "--sentinel"])
+    @property
+    def data(self) -> Sequence[Server]:
+        return self.servers[:3]
+
+    @property
+    def sentinels(self) -> Sequence[Server]:
+        """Those that watch them."""
+        return self.servers[3:]
+
+    def _replication(self, server: Server) -> list[str]:
+        announced = ["--replica-announce-ip", "127.0.0.1", "--replica-announce-port", str(server.told_port)]
+        primary = self.data[0]
+        return [
+            *announced,
+            *(() if server is primary else ("--replicaof", "127.0.0.1", str(primary.told_port))),
+        ]
 
     def _introduce(self) -> None:
         """Write into every sentinel's file who is there."""
@@ -313,27 +368,28 @@ class Sentinels(Arrangement):
                 self._sentinel_ports(sentinel),
                 f"requirepass {SENTINEL_PASSWORD!r}\nsentinel sentinel-pass {SENTINEL_PASSWORD!r}\n",
                 f"sentinel myid {own}\n",
-                master("monitor", f"127.0.0.1 {self.data[0].port} 2"),
+                f"sentinel announce-ip 127.0.0.1\nsentinel announce-port {sentinel.told_port}\n",
+                master("monitor", f"127.0.0.1 {self.data[0].told_port} 2"),
                 master("down-after-milliseconds", self.silence_ms),
                 master("failover-timeout", 6_000),
                 master("auth-pass", repr(PASSWORD)),
-                *(master("known-replica", f"127.0.0.1 {node.port}") for node in self.data[1:]),
-                *(master("known-sentinel", f"127.0.0.1 {node.port} {name}") for name, node in others),
+                *(master("known-replica", f"127.0.0.1 {node.told_port}") for node in self.data[1:]),
+                *(master("known-sentinel", f"127.0.0.1 {node.told_port} {name}") for name, node in others),
             ]
             (sentinel.folder / "sentinel.conf").write_text("".join(lines))
 
     def _sentinel_ports(self, sentinel: Server) -> str:
         if not self.secure:
-            return f"port {sentinel.port}\nbind 127.0.0.1\n"
+            return f"port {sentinel.port}\nbind 127.0.0.1\nbind-source-addr {sentinel.host}\n"
         options = self.certificates.server_options(self.certificates.server)
         tls = "".join(
             f"{name[2:]} {value}\n" for name, value in zip(options[::2], options[1::2], strict=True)
         )
-        return f"port 0\ntls-port {sentinel.port}\nbind 127.0.0.1\n{tls}"
+        return f"port 0\ntls-port {sentinel.port}\nbind 127.0.0.1\nbind-source-addr {sentinel.host}\n{tls}"
 
     def _place(self) -> dict[str, str]:
         host = "localhost" if self.secure else "127.0.0.1"
-        nodes = ",".join(f"{host}:{sentinel.port}" for sentinel in self.sentinels)
+        nodes = ",".join(f"{host}:{sentinel.told_port}" for sentinel in self.sentinels)
         return {
             "REDIS_MODE": "sentinel",
             "REDIS_SENTINEL_NODES": nodes,
@@ -357,13 +413,15 @@ class Sentinels(Arrangement):
         client.connection_pool.connection_kwargs["password"] = SENTINEL_PASSWORD
         return client
 
-    def primary(self) -> Server:
-        """Return the server that the sentinels name now."""
+    def primary_of(self, key: str) -> Server:
         for sentinel in self.sentinels:
             with contextlib.suppress(redis.RedisError, OSError), self._asking(sentinel) as client:
                 port = client.sentinel_master("mymaster")["port"]
-                return next(server for server in self.data if server.port == port)
+                return next(server for server in self.data if server.told_port == port)
         raise AssertionError("no sentinel answers")
+
+    def machine_of(self, server: Server) -> set[Server]:
+        return {server, self.sentinels[self.data.index(server)]}
 
 
 def _binary() -> str:

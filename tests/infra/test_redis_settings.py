@@ -13,6 +13,7 @@ from infra.redis import build_redis, commanding, ping
 from infra.settings import Settings
 from tests.brokers import running
 from tests.conftest import Arranged
+from tests.proxy import Proxy
 from tests.redis_servers import PASSWORD, Sentinels, Standalone
 
 pytestmark = pytest.mark.brokers
@@ -98,6 +99,19 @@ async def test_host_port_and_password_reach_a_server_without_a_url(arranged: Arr
     await fifth.aclose()
     assert not await reached(read, environment | {"REDIS_PORT": "1"})
     assert not await reached(read, environment | {"REDIS_HOST": "127.0.0.255", "REDIS_PORT": "1"})
+
+
+async def test_a_client_lets_go_of_a_server_that_says_no_goodbye(arranged: Arranged) -> None:
+    """TLS would wait for one, and take its absence for an error."""
+    arrangement = arranged("secure standalone")
+    [server] = arrangement.servers
+    config = arrangement.config()
+    async with Proxy(server.port) as proxy:
+        assert config.url is not None
+        client = build_redis(replace(config, url=config.url.replace(f":{server.port}/", f":{proxy.port}/")))
+        await client.ping()
+        await proxy.wire().silence()
+        await client.aclose()
 
 
 async def test_what_a_url_leaves_open_is_filled_in_from_the_settings(arranged: Arranged, read: Read) -> None:
