@@ -5,7 +5,8 @@ reaches one slot only, and NATS; by `make test-brokers` the oldest Redis we supp
 and for some tests every arrangement.
 """
 
-from collections.abc import AsyncIterator, Iterator
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -44,6 +45,9 @@ class World(Protocol):
     async def publish(self, body: bytes) -> None:
         """Put an entry on the requests stream as an outsider does."""
 
+    async def publish_all(self, bodies: Sequence[bytes]) -> None:
+        """Put many there, in order, as fast as the broker takes them."""
+
     async def results(self) -> list[Result]:
         """Return all of the results stream."""
 
@@ -74,6 +78,10 @@ class MemoryWorld:
 
     async def publish(self, body: bytes) -> None:
         self.broker.publish(body)
+
+    async def publish_all(self, bodies: Sequence[bytes]) -> None:
+        for body in bodies:
+            self.broker.publish(body)
 
     async def results(self) -> list[Result]:
         return [decode_result(line) for line in self.broker.results]
@@ -109,6 +117,13 @@ class RedisWorld:
 
     async def publish(self, body: bytes) -> None:
         await self.client.xadd(self.names.requests, {"data": body})
+
+    async def publish_all(self, bodies: Sequence[bytes]) -> None:
+        for some in _thousands(bodies):
+            pipeline = self.client.pipeline(transaction=False)
+            for body in some:
+                pipeline.xadd(self.names.requests, {"data": body})
+            await pipeline.execute()
 
     async def results(self) -> list[Result]:
         return [decode_result(fields[b"data"]) for _, fields in await self.client.xrange(self.names.results)]
@@ -160,6 +175,11 @@ class NatsWorld:
     async def publish(self, body: bytes) -> None:
         client = await self.outsider()
         await client.jetstream().publish(self.names.requests, body)
+
+    async def publish_all(self, bodies: Sequence[bytes]) -> None:
+        jetstream = (await self.outsider()).jetstream()
+        for some in _thousands(bodies):
+            await asyncio.gather(*(jetstream.publish(self.names.requests, body) for body in some))
 
     async def results(self) -> list[Result]:
         return [decode_result(message.data) for message in await self.all("RESULTS", self.names.results)]
@@ -271,6 +291,11 @@ async def redis_world(redis_config: RedisConfig) -> AsyncIterator[RedisWorld]:
     world = RedisWorld(redis_config)
     yield world
     await world.close()
+
+
+def _thousands(bodies: Sequence[bytes]) -> Iterator[Sequence[bytes]]:
+    """Yield as many at a time as a broker is sent before it has answered."""
+    return (bodies[first : first + 1000] for first in range(0, len(bodies), 1000))
 
 
 def _text(value: object) -> str:
