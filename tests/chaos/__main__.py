@@ -9,6 +9,7 @@ the invariants are checked from the logs, and nothing may be left. Exit status 1
 import argparse
 import asyncio
 import contextlib
+import functools
 import logging
 import os
 import random
@@ -17,11 +18,17 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
+from typing import TypeVar
 
+import nats
+from redis.exceptions import RedisError
+
+from infra.errors import Unavailable
 from infra.logs import configure_logs
 from sandboxes.local.cgroups import own_places, owner_of
+from streams.backoff import Backoff, repeated
 from tests.chaos.brokers import KINDS, Servers
 from tests.chaos.crew import Crew
 from tests.chaos.doomed import EDGE_POINTS, FAULTS, HANDLER_POINTS
@@ -29,6 +36,8 @@ from tests.chaos.load import Load
 from tests.chaos.verdict import Story, summary, violations
 
 SETTLE_S = 90.0
+AWAY = (Unavailable, RedisError, nats.errors.Error, OSError)
+T = TypeVar("T")
 
 
 async def run(options: argparse.Namespace) -> int:
@@ -72,16 +81,29 @@ async def _live(
     if not await afterwards.settled(SETTLE_S):
         wrong.append(f"work was left on the requests for {SETTLE_S:g} s")
     await crew.end()
-    results = await afterwards.results()
-    stories = [Story(job, await afterwards.log(job.id), results[job.id]) for job in load.jobs]
+    results = await _patiently(afterwards.results)
+    stories = [
+        Story(job, await _patiently(functools.partial(afterwards.log, job.id)), results[job.id])
+        for job in load.jobs
+    ]
     forgotten = {story.job.id for story in stories if _is_forgotten(story, servers)}
     stories = [story for story in stories if story.job.id not in forgotten]
     if forgotten:
         print(f"{len(forgotten)} were accepted during a failover and went with the old primary")
     wrong += [f"{name} was not seen to its end" for name in sorted(load.unseen - forgotten)]
-    wrong += [*crew.complaints, *await afterwards.left_behind(), *crew.left_behind(), *_groups(crew.born)]
+    wrong += [
+        *crew.complaints,
+        *await _patiently(afterwards.left_behind),
+        *crew.left_behind(),
+        *_groups(crew.born),
+    ]
     await afterwards.close()
     return stories, wrong
+
+
+async def _patiently(look: Callable[[], Awaitable[T]]) -> T:
+    """Return what was seen: on a busy machine servers lose sight of one another also when all is over."""
+    return await repeated(look, SETTLE_S, AWAY, Backoff("afterwards").pause)
 
 
 def _is_forgotten(story: Story, servers: Servers) -> bool:
