@@ -96,6 +96,7 @@ class MemoryConsumer:
             await self._settle(delivery, execution)
             return Ended()
         if execution.held_until > broker.clock():
+            execution.other = delivery.entry
             if self._gives_way(delivery, execution):
                 broker.acknowledge(delivery.entry)
             return HeldElsewhere()
@@ -156,7 +157,8 @@ class MemoryConsumer:
             if command.reply_to:
                 self._broker.replies[command.reply_to].append(finished)
                 await self._between("finish: replied")
-        self._broker.acknowledge(delivery.entry)
+        for entry in (delivery.entry, execution.other):
+            self._broker.acknowledge(entry)
         execution.settled = True
         await self._between("finish: acknowledged")
         await self._turns.leave(command)

@@ -36,6 +36,8 @@ class Execution:
     attempt: int = 0
     entry: str = ""
     """The entry under which the lease was taken."""
+    other: str = ""
+    """Another entry that was handed out last while a lease was in force."""
     held_until: float = 0.0
     started_at: datetime | None = None
     finished_at: datetime | None = None

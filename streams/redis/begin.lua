@@ -39,6 +39,7 @@ local token, attempt, seq, overdue = tonumber(known[7]), tonumber(known[8]), ton
 local repeated = known[6] == ARGV[12]  -- of this very call, whose answer was lost
 if not repeated then
   if known[4] and tonumber(known[4]) > now then
+    redis.call('HSET', record, 'other', ARGV[11])  -- `finish` takes it along, should it not give way
     return {'held', known[5]}
   end
   local first = ARGV[13]

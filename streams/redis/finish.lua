@@ -4,8 +4,8 @@
 -- ARGV  reach, id, token, seq before, time, inline, retention_ms, group, entry,
 --       results_max, result, whether there is a line, entries and bytes of a log that is told whole,
 --       then the events, `finished` last
--- Answers {'written', told, fault of the reply or '', who is first in line now or ''}, {'lost'} or
--- {'misnumbered', seq}.
+-- Answers {'written', told, fault of the reply or '', who is first in line now or '', another entry or ''},
+-- {'lost'} or {'misnumbered', seq}.
 local record, log, watchers, mail = KEYS[1], KEYS[2], KEYS[3], KEYS[4]
 local line = ARGV[12] == '1' and KEYS[#KEYS]
 local reply = #KEYS - ARGV[12] >= 7 and KEYS[7]
@@ -48,12 +48,12 @@ local function tell_the_end(bytes, ends)
   return {}
 end
 
-local known = redis.call('HMGET', record, 'token', 'finished', 'seq', 'bytes', 'ends')
+local known = redis.call('HMGET', record, 'token', 'finished', 'seq', 'bytes', 'ends', 'other')
 if known[1] ~= ARGV[3] then
   return {'lost'}
 end
 if is_written(log, known[3], before + #events, events[#events]) then
-  return {'written', {}, '', line and leave(line, ARGV[2]) or ''}
+  return {'written', {}, '', line and leave(line, ARGV[2]) or '', known[6] or ''}
 end
 if known[2] then
   return {'lost'}
@@ -76,8 +76,10 @@ write(log, before + 1, events)
 redis.call('HSET', record, 'seq', before + #events, 'finished', ARGV[5], unpack(settled))
 expire(ARGV[7], record, log)
 if ARGV[1] == 'all' then
-  redis.call('XACK', KEYS[6], ARGV[8], ARGV[9])
-  redis.call('XDEL', KEYS[6], ARGV[9])
+  for _, entry in ipairs({ARGV[9], known[6] or nil}) do
+    redis.call('XACK', KEYS[6], ARGV[8], entry)
+    redis.call('XDEL', KEYS[6], entry)
+  end
 end
 local told = tell_the_end(known[4], known[5])
-return {'written', told, fault, line and leave(line, ARGV[2]) or ''}
+return {'written', told, fault, line and leave(line, ARGV[2]) or '', known[6] or ''}

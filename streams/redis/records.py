@@ -9,6 +9,7 @@
 | `token`, `attempt` | of the newest lease |
 | `until` | server time in ms at which the lease runs out |
 | `entry`, `nonce` | the entry, and the call, under which the lease was taken, or it was woken |
+| `other` | another entry that was handed out last while a lease was in force |
 | `overdue` | `1` if that lease was taken out of turn, as its deadline had passed |
 | `parked`, `parked_as` | while it waits for its turn: the request, and the call that parked it |
 | `published`, `due` | likewise: when the request was published, and its deadline in ms |

@@ -24,11 +24,18 @@ async def settle(link: Link, delivery: Delivery, result: bytes, *replies: tuple[
     await link.persist(lambda: acknowledge(link, delivery.stream, delivery.entry))
 
 
-async def settle_execution(link: Link, delivery: Delivery, command: RunCode, finished: Finished) -> None:
-    """Settle an execution whose `finished` is in its log, and note in its record that this is done."""
+async def settle_execution(
+    link: Link, delivery: Delivery, command: RunCode, finished: Finished, *others: str
+) -> None:
+    """Settle an execution whose `finished` is in its log, and note in its record that this is done.
+
+    `others` are entries of it that are to be acknowledged as well.
+    """
     assert command.id is not None, "an execution needs its id"
     replies = [(command.reply_to, encode(finished))] if command.reply_to else []
     await settle(link, delivery, result_line(finished, command.tenant), *replies)
+    for entry in others:
+        await link.persist(lambda entry=entry: acknowledge(link, delivery.stream, entry))  # type: ignore[misc]
     record = link.topology.record(command.id)
     await link.persist(lambda: link.call("HSET", record, "settled", 1))
 

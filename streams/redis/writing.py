@@ -70,7 +70,8 @@ class LogWriter:
         if answer[2]:
             log.warning("reply_not_written", execution_id=lease.execution_id, reason=answer[2].decode())
         if link.reach == "slot":
-            await settle_execution(link, delivery, lease.command, finished)
+            others = [answer[4].decode()] if answer[4] else []
+            await settle_execution(link, delivery, lease.command, finished, *others)
         await self._wake_next(lease, answer[3])
 
     async def _wake_next(self, lease: Lease, first: bytes) -> None:
