@@ -25,7 +25,8 @@ from dataclasses import dataclass
 from schemas.ids import ExecutionId, SessionId, TenantId
 
 HANDLERS_GROUP = "handlers"
-"""The same as `GROUP` in redis/common.lua."""
+INBOX_MS = 60_000
+"""An inbox on Redis that nobody has kept for so long expires."""
 DATA = "data"
 """The one field of an entry that carries the JSON."""
 

@@ -49,7 +49,7 @@ def must_ask(command: RunCode) -> bool:
 
 
 def place_of(entry: str) -> int:
-    """Return the place in a line of what was published as `entry`; the same as `place` in common.lua."""
+    """Return the place in a line of what was published as `entry`; the same as `place` in line.lua."""
     ms, _, number = entry.partition("-")
     return int(ms) * _ENTRIES_PER_MS + min(int(number), _ENTRIES_PER_MS - 1)
 

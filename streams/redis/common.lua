@@ -1,9 +1,8 @@
 -- Put before every script: names, the server's clock, and telling those who follow.
+-- GROUP and INBOX_MS are put before it by scripts.py.
 
-local GROUP = 'handlers'
 local WAITING = 'waiting'  -- the consumer that holds what waits in lanes, which is nobody
 local INBOX_ENTRIES_MAX = 10000
-local INBOX_MS = 60000  -- an inbox that nobody has kept for so long expires; the same in following.py
 
 local function now_ms()
   local time = redis.call('TIME')

@@ -21,13 +21,12 @@ from streams.log_errors import LogGone
 from streams.protocol import LoggedEvent
 from streams.redis.link import Link, body_of
 from streams.redis.scripts import WATCH
+from streams.topology import INBOX_MS
 
 BUFFERED_EVENTS_MAX = 256
 READ_EVENTS_MAX = 128
 RECHECK_S = 5.0
 """A follower that heard nothing for about so long looks into the log."""
-INBOX_MS = 60_000
-"""An inbox that nobody has kept for so long expires; the same in common.lua."""
 ONLY_THE_END = "\0"
 WATCH_MS = 30_000
 """How long an inbox is told of an execution after its follower last asked for it."""

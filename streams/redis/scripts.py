@@ -3,14 +3,18 @@
 from importlib import resources
 
 from infra.redis_script import Argument, Script
+from streams.topology import HANDLERS_GROUP, INBOX_MS
 
 __all__ = ["Argument", "Script"]
+
+_NAMES = f"local GROUP, INBOX_MS = '{HANDLERS_GROUP}', {INBOX_MS}\n"
+"""What our side has to know as well as the scripts."""
 
 
 def _script(name: str, *before: str) -> Script:
     folder = resources.files(__package__)
     parts = ("common", *before, name)
-    return Script("".join(folder.joinpath(f"{part}.lua").read_text() for part in parts))
+    return Script(_NAMES + "".join(folder.joinpath(f"{part}.lua").read_text() for part in parts))
 
 
 ADMIT = _script("admit")
