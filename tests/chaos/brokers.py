@@ -261,13 +261,10 @@ class Many:
         return any(began <= accepted_at <= ended for began, ended in self.spans)
 
     def _victim(self) -> Server | None:
-        try:
-            if isinstance(self._servers, Sentinels):
-                return self._servers.primary()
-            keys = ("chaos:millrace:requests", "chaos:millrace:results", f"any {self._dice.random()}")
+        keys = ("chaos:millrace:requests", "chaos:millrace:results", f"any {self._dice.random()}")
+        with contextlib.suppress(AssertionError, StopIteration):
             return self._servers.primary_of(self._dice.choice(keys))
-        except (AssertionError, StopIteration):
-            return None
+        return None
 
 
 KINDS: Mapping[str, Callable[[random.Random], Servers]] = {

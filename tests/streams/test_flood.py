@@ -4,9 +4,8 @@ import asyncio
 
 from schemas.commands import RunCode
 from schemas.wire import decode_run_code, encode
-from streams.jetstream.backlog import SORT_MAX
 from streams.protocol import Delivery
-from tests.streams.conftest import NatsWorld, World
+from tests.streams.conftest import World
 from tests.streams.helpers import command, killed, run_to_the_end, submit
 
 FLOOD = 10_000
@@ -16,11 +15,6 @@ QUIET = 3
 
 def _job(name: str, tenant: str) -> RunCode:
     return command(name, tenant=tenant)
-
-
-def _unsorted(world: World) -> int:
-    """On NATS a handler reads a thousand of what waits at each look, and hands out in between."""
-    return FLOOD // SORT_MAX if isinstance(world, NatsWorld) else 0
 
 
 async def test_ten_thousand_of_one_tenant_delay_the_next_of_another_by_one_for_each_slot(
@@ -49,7 +43,7 @@ async def test_ten_thousand_of_one_tenant_delay_the_next_of_another_by_one_for_e
                 while await handed.get() == "loud":
                     started_before += 1
                     may_end.release()
-                assert started_before <= SLOTS + _unsorted(world)
+                assert started_before <= SLOTS
     finally:
         await killed(consuming)
     await world.flush()
