@@ -2,14 +2,21 @@
 
 The library's own refuses the command that finds all connections of a node in use. Here commands wait for
 their turn before they start, so that a node has always room for them and for a look at the cluster.
+
+And a node that is silent, and whose place nobody takes, holds up only what is asked of itself. After each
+command that failed the library looks at the cluster anew, while all others wait: there it may ask that very
+node, who has which slots and which commands there are.
 """
 
 import asyncio
+import random
 import ssl
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from redis._parsers import AsyncCommandsParser
 from redis.asyncio import RedisCluster
+from redis.asyncio.cluster import ClusterNode
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
@@ -39,8 +46,27 @@ class WaitingCluster(RedisCluster):
             for node in self.startup_nodes:
                 node.connection_class = TlsConnection
                 node.connection_kwargs["tls"] = tls
+        self.commands_parser = _Keys(self)
         self._turns = asyncio.Semaphore(connections_max)
         self._wait_s = connection_wait_s
+        self._failed: str | None = None
+        """The node that failed last."""
+
+    async def initialize(
+        self,
+        additional_startup_nodes_info: list[tuple[str, int]] | None = None,
+        last_failed_node_name: str | None = None,
+    ) -> Any:
+        """Look at the cluster; the node that failed last is asked after all the others."""
+        failed = last_failed_node_name or self._failed
+        return await super().initialize(additional_startup_nodes_info, failed)
+
+    async def _execute_command(self, target_node: ClusterNode, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return await super()._execute_command(target_node, *args, **kwargs)
+        except (RedisConnectionError, RedisTimeoutError):
+            self._failed = target_node.name
+            raise
 
     async def execute_command(self, *args: Any, **kwargs: Any) -> Any:
         try:
@@ -63,6 +89,25 @@ class WaitingCluster(RedisCluster):
             raise RedisConnectionError("the connection was closed under a command") from error
         finally:
             self._turns.release()
+
+
+class _Keys(AsyncCommandsParser):
+    """Knows which of a command's arguments are keys, and asks some node once for what it needs for that."""
+
+    def __init__(self, cluster: RedisCluster) -> None:
+        super().__init__()
+        self._cluster = cluster
+
+    async def initialize(self, node: ClusterNode | None = None) -> None:
+        if not self.commands:
+            known = self._cluster.get_nodes()
+            await super().initialize(random.choice(known) if known else node)  # noqa: S311 - no secret
+
+    async def get_keys(self, *args: Any) -> Any:
+        if args[0] in ("XREAD", "XREADGROUP"):  # about which the library asks a node each time
+            first = next(place for place, word in enumerate(args, 1) if word in ("STREAMS", b"STREAMS"))
+            return args[first : first + (len(args) - first) // 2]
+        return await super().get_keys(*args)
 
 
 class ClusterCommands:
