@@ -3,7 +3,9 @@
 import time
 
 import structlog
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from edge.answer import answer_to
 
 log = structlog.get_logger(__name__)
 
@@ -16,26 +18,16 @@ class AccessLog:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and log its end."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 0
         began = time.perf_counter()
         path, client = scope["path"], scope.get("client")
-
-        async def send_watched(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_watched)
+            await self._app(scope, receive, send)
         finally:
             log.info(
                 "request",
                 method=scope["method"],
                 path=path,
-                status=status,
+                status=answer_to(scope).status,
                 duration_ms=round((time.perf_counter() - began) * 1000, 2),
                 client=client[0] if client else None,
                 tenant=scope.get("state", {}).get("tenant"),

@@ -9,6 +9,7 @@ from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.middleware.cors import CORSMiddleware
 from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp
 
 from edge.access_log import AccessLog
 from edge.authentication import Authentication
@@ -20,7 +21,7 @@ from edge.continuation import Continuations
 from edge.control import Control
 from edge.dependencies import Dependencies
 from edge.document import Document
-from edge.errors import PASS_ON, Errors
+from edge.errors import Errors
 from edge.executions import Executions
 from edge.health import HealthRoutes
 from edge.languages import Languages
@@ -73,13 +74,22 @@ def create_app(
 ) -> Starlette:
     """Return the application. Once `closing` is set, streams and waits end cleanly and it is not ready."""
     metrics = metrics or Metrics()
-    app = Starlette(
+    app = _Application(
         routes=_routes(config, publisher, stores, metrics, closing or asyncio.Event(), now),
         middleware=_onion(config, metrics, stores.rates),
-        exception_handlers=PASS_ON,
     )
     app.router.redirect_slashes = False
     return app
+
+
+class _Application(Starlette):
+    """Starlette without its own rings: `Errors` answers whatever goes wrong, also what Starlette raises."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        app: ASGIApp = self.router
+        for ring, args, kwargs in reversed(self.user_middleware):
+            app = ring(app, *args, **kwargs)
+        return app
 
 
 def _onion(config: EdgeConfig, metrics: Metrics, rates: Rates) -> list[Middleware]:
@@ -93,9 +103,13 @@ def _onion(config: EdgeConfig, metrics: Metrics, rates: Rates) -> list[Middlewar
         Middleware(Paths),
         Middleware(BodyLimit, bytes_max=config.body_bytes_max, special=_larger_bodies(config)),
         Middleware(Authentication, config=config),
-        Middleware(UserLimits, rates=rates, per_minute=config.user_limits_per_minute),
+        _user_limits(config, rates) if config.users else None,
     ]
     return [ring for ring in rings if ring is not None]
+
+
+def _user_limits(config: EdgeConfig, rates: Rates) -> Middleware:
+    return Middleware(UserLimits, rates=rates, per_minute=config.user_limits_per_minute)
 
 
 def _routes(

@@ -29,11 +29,10 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its tenant. Raises `Refusal`."""
-        if scope["type"] == "http":
-            tenant = self._tenant(scope)
-            scope["state"]["tenant"] = tenant
-            if tenant is None and not is_open(scope["path"]):
-                raise unauthorized(scope, told=self._config.security_logs)
+        tenant = self._tenant(scope)
+        scope["state"]["tenant"] = tenant
+        if tenant is None and not is_open(scope["path"]):
+            raise unauthorized(scope, told=self._config.security_logs)
         await self._app(scope, receive, send)
 
     def _tenant(self, scope: Scope) -> TenantId | None:

@@ -49,11 +49,11 @@ class BackPressure:
             self._admitted.clear()
 
     def _refusal(self, tenant: TenantId) -> Refusal | None:
-        depth, rate = self._queue.depth, self._finished_per_s()
+        depth = self._queue.depth
         waiting = depth.waiting + self._admitted.total()
         if waiting >= self._waiting_max:
             message = f"{waiting} executions wait already, the limit is {self._waiting_max}."
-            after_s = _until_room(waiting, self._waiting_max, rate)
+            after_s = _until_room(waiting, self._waiting_max, self._finished_per_s())
             return try_later(503, "queue_full", message, after_s, limit=self._waiting_max)
         own = depth.tenants.get(tenant, 0) + self._admitted[tenant]
         if own >= self._tenant_waiting_max:
@@ -61,7 +61,8 @@ class BackPressure:
                 f"{own} executions of this tenant wait already, the limit is {self._tenant_waiting_max}."
             )
             # Tenants that wait share what is finished.
-            after_s = _until_room(own, self._tenant_waiting_max, rate / max(1, len(depth.tenants)))
+            rate = self._finished_per_s() / max(1, len(depth.tenants))
+            after_s = _until_room(own, self._tenant_waiting_max, rate)
             return try_later(
                 429, "rate_limited", message, after_s, field="tenant", limit=self._tenant_waiting_max
             )

@@ -31,9 +31,6 @@ class BodyLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on with its body counted. Raises `Refusal`."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
         bound = self._bound(scope["path"])
         if _declared(scope) > bound.bytes_max:
             raise _too_large(bound)

@@ -3,11 +3,10 @@
 import asyncio
 
 import structlog
-from starlette.exceptions import HTTPException
-from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edge.answer import answer_to
 from edge.refusals import refusal_of, refuse, try_later
 from edge.responses import error_response
 
@@ -24,24 +23,15 @@ class Errors:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on; an exception becomes the answer if none has begun."""
-        begun = False
-
-        async def send_watched(message: Message) -> None:
-            nonlocal begun
-            begun = True
-            await send(message)
-
         try:
-            await self._app(scope, receive, send_watched)
+            await self._app(scope, receive, send)
         except asyncio.CancelledError:
             # The server is told to stop and waits no longer. What came of it, asking again tells.
-            if begun or scope["type"] != "http":
+            if answer_to(scope).status:
                 raise
             await error_response(_STOPPING)(scope, receive, send)
         except Exception as error:
-            if scope["type"] != "http":
-                raise
-            if begun:
+            if answer_to(scope).status:
                 # Too late for a status. Returning an unfinished answer makes the server cut the
                 # connection, which tells the client that what it has is not all.
                 log.exception("answer_broken_off", path=scope["path"])
@@ -55,11 +45,3 @@ def _answer(error: Exception, path: str) -> Response:
         log.error("internal_error", path=path, exc_info=error)
         refusal = refuse(500, "internal_error", "Something went wrong here; the log says what.")
     return error_response(refusal)
-
-
-async def pass_on(_request: Request, error: Exception) -> Response:
-    """Keep Starlette from answering its own `HTTPException` in plain text: `Errors` answers all of them."""
-    raise error
-
-
-PASS_ON = {HTTPException: pass_on}

@@ -16,8 +16,9 @@ from prometheus_client import (
 )
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edge.answer import answer_to
 from edge.queue_metrics import QueueMetrics
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -75,22 +76,13 @@ class CountRequests:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on and count it when it has been answered."""
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-        status = 0
         began = time.perf_counter()
-
-        async def send_watched(message: Message) -> None:
-            nonlocal status
-            status = message.get("status", status)
-            await send(message)
-
-        with self._metrics.open.track_inprogress():
-            try:
-                await self._app(scope, receive, send_watched)
-            finally:
-                self._count(scope, status, time.perf_counter() - began)
+        self._metrics.open.inc()
+        try:
+            await self._app(scope, receive, send)
+        finally:
+            self._metrics.open.dec()
+            self._count(scope, answer_to(scope).status, time.perf_counter() - began)
 
     def _count(self, scope: Scope, status: int, seconds: float) -> None:
         route = getattr(scope.get("route"), "path", "unknown")

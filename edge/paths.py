@@ -19,11 +19,10 @@ class Paths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on under its plain path."""
-        if scope["type"] == "http":
-            path = scope["path"]
-            if not path.startswith("/") or path.endswith("/") or "//" in path:
-                path = _SLASHES.sub("/", "/" + path).rstrip("/")
-            prefix = "/v1" if path == "/v1" or path.startswith("/v1/") else ""
-            scope["path"] = path.removeprefix(prefix) or "/"
-            scope.setdefault("state", {})["prefix"] = prefix
+        path = scope["path"]
+        if not path.startswith("/") or path.endswith("/") or "//" in path:
+            path = _SLASHES.sub("/", "/" + path).rstrip("/")
+        prefix = "/v1" if path == "/v1" or path.startswith("/v1/") else ""
+        scope["path"] = path.removeprefix(prefix) or "/"
+        scope["state"]["prefix"] = prefix
         await self._app(scope, receive, send)

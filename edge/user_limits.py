@@ -32,8 +32,7 @@ class UserLimits:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if there is still room for it. Raises `Refusal` (429)."""
-        if scope["type"] == "http":
-            await self._count(scope)
+        await self._count(scope)
         await self._app(scope, receive, send)
 
     async def _count(self, scope: Scope) -> None:

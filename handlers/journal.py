@@ -132,8 +132,10 @@ class Journal:
 
     def _last(self, finished: Finished) -> Finished:
         """Return `finished` as of now, with the output that a full log did not take."""
-        dropped = finished.output.dropped_bytes + self._dropped_bytes
-        output = msgspec.structs.replace(finished.output, dropped_bytes=dropped)
+        output = finished.output
+        if self._dropped_bytes:
+            dropped = output.dropped_bytes + self._dropped_bytes
+            output = msgspec.structs.replace(output, dropped_bytes=dropped)
         return msgspec.structs.replace(finished, output=output, time=self._now())
 
     def _numbered(self, events: Sequence[Event]) -> list[Event]:

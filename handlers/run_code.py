@@ -7,8 +7,8 @@ acknowledged, and the sandbox destroyed. Whoever loses the lease on the way stop
 decides now.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 
@@ -49,7 +49,7 @@ from schemas.ids import TenantId
 from schemas.limits import SandboxLimits
 from schemas.validate import Bounds
 from streams.heartbeat import heartbeat
-from streams.protocol import Begun, Consumer, Delivery, DeliveryPolicy, IdTaken
+from streams.protocol import Begun, Consumer, Control, Delivery, DeliveryPolicy, IdTaken
 
 log = structlog.get_logger(__name__)
 
@@ -124,7 +124,7 @@ class RunCodeHandler:
                 begun = await self._consumer.begin(delivery, command, digest, ahead.started)
                 if isinstance(begun, Begun):
                     async with heartbeat(self._consumer, begun.lease, self._config.policy):
-                        await self._own(replace(begun, mail=(*begun.mail, *heard)), ahead, refusal)
+                        await self._own(begun, heard, ahead, refusal)
                 elif isinstance(begun, IdTaken):
                     reason = f"id: {command.id!r} was used before with another body."
                     finished = rejection(command.id, reason, self._now())
@@ -132,7 +132,7 @@ class RunCodeHandler:
             finally:
                 await ahead.close()
 
-    async def _own(self, begun: Begun, ahead: Ahead, refusal: str) -> None:
+    async def _own(self, begun: Begun, heard: Sequence[Control], ahead: Ahead, refusal: str) -> None:
         """Decide what is left to do for an execution this process now holds."""
         lease = begun.lease
         if begun.started_before:
@@ -146,12 +146,12 @@ class RunCodeHandler:
         elif begun.overdue or is_expired(lease.command, last_started(begun), self._now()):
             await self._end(begun, "expired", EXPIRED)
         else:
-            await self._attempt(begun, ahead)
+            await self._attempt(begun, heard, ahead)
 
-    async def _attempt(self, begun: Begun, ahead: Ahead) -> None:
+    async def _attempt(self, begun: Begun, heard: Sequence[Control], ahead: Ahead) -> None:
         lease = begun.lease
         with self._registry.holding(lease.execution_id, last_started(begun)) as running:
-            for control in begun.mail:
+            for control in (*begun.mail, *heard):
                 await running.apply(control)
             async with Journal(self._consumer, lease, self._now, is_watched=begun.is_watched) as journal:
                 await self._try_until_it_ends(Execution(lease, running, journal), ahead)
@@ -193,7 +193,8 @@ class RunCodeHandler:
                 return await execution.journal.finish(not_wanted_any_more(execution, self._now()))
             started_at = await self._say_started(execution, sandbox, ahead)
             exit_ = await run_program(execution, sandbox, program, self._now)
-            kept = replace(await files.keep(sandbox), state=await state.keep(sandbox, exit_))
+            kept = await files.keep(sandbox)
+            kept.state = await state.keep(sandbox, exit_)
             await self._conclude(execution, exit_, kept, started_at)
         finally:
             await sandbox.close()

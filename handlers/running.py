@@ -85,6 +85,8 @@ class Running:
     def enter(self, sandbox: Sandbox, program: Program) -> Program:
         """Bind to `sandbox`; returns `program` with the input that came early put before the rest."""
         self._sandbox = sandbox
+        if not self._early:
+            return program
         early = b"".join(data for data, _ in self._early)
         ended = any(eof for _, eof in self._early)
         return replace(

@@ -17,7 +17,6 @@ from handlers.verdict import is_expired
 from sandboxes.protocol import Sandbox, Sandboxes, SandboxSpec, SandboxUnavailable
 from schemas.commands import RunCode
 from schemas.events import Started
-from schemas.ids import ExecutionId
 from schemas.languages import find_language
 from schemas.limits import SandboxLimits
 from streams.protocol import Delivery
@@ -98,14 +97,14 @@ class Taker:
 
     def started(self, command: RunCode, sandbox: Sandbox, attempt: int, seq: int = 0) -> Started:
         """Return what is said of an attempt whose code is about to run in `sandbox`."""
-        spec = self._spec(command)
+        assert command.id is not None, "admitted before"
         return Started(
-            execution_id=ExecutionId(spec.execution_id),
+            execution_id=command.id,
             seq=seq,
             time=self._now(),
             attempt=attempt,
             sandbox=sandbox.kind,
-            language=spec.language,
+            language=_code_of(command),
         )
 
     def _may_come_first(self, delivery: Delivery, command: RunCode) -> bool:
@@ -117,13 +116,18 @@ class Taker:
         )
 
     def _spec(self, command: RunCode) -> SandboxSpec:
-        language = find_language(command.language)
-        assert language is not None and command.id is not None, "admitted before"
+        assert command.id is not None, "admitted before"
         return SandboxSpec(
             execution_id=command.id,
-            language=language.code,
+            language=_code_of(command),
             limits=self._limits.lowered_by(command.limits),
             network=self._network,
             code=command.code,
             check_types=command.check_types,
         )
+
+
+def _code_of(command: RunCode) -> str:
+    language = find_language(command.language)
+    assert language is not None, "admitted before"
+    return language.code

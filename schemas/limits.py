@@ -22,6 +22,9 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     output_bytes_max: int | None = None
 
 
+_NOTHING_ASKED = Limits()
+
+
 class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits in force for one execution, every one of them decided."""
 
@@ -43,6 +46,8 @@ class SandboxLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     def lowered_by(self, asked: Limits) -> "SandboxLimits":
         """Return these limits, lowered where `asked` wants less."""
+        if asked == _NOTHING_ASKED:
+            return self
         return msgspec.structs.replace(
             self,
             timeout_s=_lower(self.timeout_s, asked.timeout_s),

@@ -113,6 +113,8 @@ class RequestsReader:
             if self._draining.is_set():
                 return  # `leave` gives the rest back
             await self._hand_out(entry, fields, 1)
+        if entries:
+            await asyncio.sleep(0)  # what was handed out is begun before more is asked for
         if self._bells and not self._intake.free:
             await self._ask_for(0)  # which rings for somebody else
 
@@ -209,9 +211,9 @@ def published_at(entry: str, fields: Fields) -> datetime:
 
     The id of an entry begins with the server's time in ms.
     """
-    with suppress(ValueError, OverflowError):
-        if parked := datetime.fromisoformat((fields or {}).get(b"published", b"").decode()):
-            return parked.astimezone(UTC)
+    if parked := (fields or {}).get(b"published"):
+        with suppress(ValueError, OverflowError):
+            return datetime.fromisoformat(parked.decode()).astimezone(UTC)
     return datetime.fromtimestamp(int(entry.partition("-")[0]) / 1000, UTC)
 
 
