@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import random
 import shutil
 import socket
 import subprocess
@@ -120,12 +121,17 @@ _given: set[int] = set()
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now, and that nobody here was given before."""
-    # A cluster node also takes the port 10,000 above.
+    """Return a port that nobody listens on now, nobody here was given before, and no connection is given."""
     while True:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
-        if port < 55_000 and not {port, port + 10_000} & _given:
-            _given.update((port, port + 10_000))
+        port = random.randint(10_000, 22_000)
+        both = {port, port + 10_000}  # a cluster node takes this one, too
+        if not both & _given and all(map(_is_free, both)):
+            _given.update(both)
             return port
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, contextlib.suppress(OSError):
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
