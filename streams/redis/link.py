@@ -51,6 +51,8 @@ class Link:
         )
         self._try_s = math.inf if is_cluster else 2 * self.silent_s
         """By then a command on a line has failed by itself, silent server and new connection included."""
+        self.unreached: dict[bytes, float] = {}
+        """Inboxes that did not hear us, and until when they are left alone, by the clock of the loop."""
         self.reach = "slot" if config.mode == "cluster" else "all"
         """What one script may touch: everything on one server, one slot on a cluster."""
 

@@ -1,5 +1,6 @@
 """Telling inboxes where no script of an execution reaches them: on a cluster they live in other slots."""
 
+import asyncio
 from collections.abc import Sequence
 
 from infra.redis import AWAY
@@ -11,6 +12,8 @@ from streams.redis.scripts import TELL, Argument
 INLINE_BYTES_MAX = 8 * 1024
 INLINE_EVENTS_MAX = 64
 """Events up to these sizes travel in the message itself; of others it tells only the last seq."""
+LEFT_ALONE_S = 5.0
+"""For so long nothing is told to an inbox that was not reached: waiting for its node holds up every write."""
 
 
 def inline(lines: Sequence[bytes]) -> int:
@@ -25,11 +28,16 @@ async def tell(
 
     A message that is lost costs its readers time: they look into the log now and then.
     """
+    now = asyncio.get_running_loop().time
     message: list[Argument] = ["id", execution_id, "last", first + len(lines) - 1]
     if inline(lines):
         message += [part for seq, line in enumerate(lines, first) for part in (seq, line)]
     for inbox in inboxes:
+        if link.unreached.get(inbox, 0.0) > now():
+            continue
         try:
             await link.run(TELL, [inbox.decode()], message)
+            link.unreached.pop(inbox, None)
         except AWAY as error:
+            link.unreached[inbox] = now() + LEFT_ALONE_S
             log.warning("inbox_not_reached", broker=link.config.where(), error=str(error))

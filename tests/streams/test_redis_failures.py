@@ -2,12 +2,15 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
+from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from schemas.ids import ExecutionId
 from streams.protocol import Ended
-from streams.redis import following, settling
+from streams.redis import following, settling, telling
+from streams.redis.scripts import TELL
 from tests.brokers import BrokerProcess
 from tests.conftest import StartBroker
 from tests.streams.conftest import SHORT, RedisWorld
@@ -73,6 +76,34 @@ async def test_a_reader_whose_inbox_is_lost_still_gets_everything(
             async for batch in batches:
                 seen += batch
     assert types(seen) == ["queued", "started", "finished"]
+
+
+async def test_an_inbox_that_is_not_reached_holds_up_no_write_after_the_first(
+    redis_cluster: BrokerProcess, redis_prefix: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster it may be on a node that is silent. Whoever reads it looks into the log meanwhile."""
+    monkeypatch.setattr(following, "RECHECK_S", 0.05)
+    monkeypatch.setattr(telling, "LEFT_ALONE_S", 600.0)
+    world = RedisWorld(replace(redis_cluster.config, prefix=redis_prefix))
+    edge, handler = await world.transport(), await world.transport()
+    link: Any = handler._link  # type: ignore[attr-defined]
+    really, tried = link.run, []
+
+    async def run(script: Any, *rest: Any) -> Any:
+        if script is TELL:
+            tried.append(rest)
+            raise RedisTimeoutError("no answer in time")
+        return await really(script, *rest)
+
+    link.run = run
+    async with edge.follow(JOB) as batches:
+        await submit(edge, command())
+        await run_to_the_end(handler, await take(handler), "a", "b", "c")
+        async with asyncio.timeout(20):
+            seen = [event async for batch in batches for event in batch]
+    assert types(seen) == ["queued", "started", "output", "output", "output", "finished"]
+    assert len(tried) == 1
+    await world.close()
 
 
 async def test_who_consumes_nothing_says_so(redis_world: RedisWorld) -> None:
