@@ -12,15 +12,18 @@ import sys
 import urllib.error
 import urllib.request
 import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import redis
 
 from tests.brokers import until
+from tests.cluster.conftest import new_namespace
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
-from tests.cluster.test_permissions import kubeconfig_of
+from tests.cluster.test_permissions import install_accounts, kubeconfig_of
 from tests.helm.conftest import ROOT
 
 KEY = "a-key-of-this-test-alone"
@@ -32,6 +35,8 @@ class Service:
 
     program = "millrace"
     """The module that is run."""
+    NAMES: tuple[str, ...] = ("pool", "handlers", "edge")
+    """What `begin` starts."""
 
     def __init__(
         self, cluster: Cluster, namespace: str, redis_url: str, folder: Path, **settings: str
@@ -43,6 +48,11 @@ class Service:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port = probe.getsockname()[1]
+
+    def begin(self) -> None:
+        """Start all of it."""
+        for name in self.NAMES:
+            self.start(name)
 
     def start(self, name: str) -> None:
         """Start one by the command that the chart's image runs."""
@@ -172,3 +182,21 @@ class Service:
 
     def logs(self) -> str:
         return "\n".join(path.read_text()[-2000:] for path in self._folder.glob("*.log"))
+
+
+S = TypeVar("S", bound=Service)
+
+
+@contextmanager
+def serving(
+    kind: type[S], cluster: Cluster, helm: str, redis_url: str, folder: Path, **settings: str
+) -> Iterator[S]:
+    """Give a service that has begun, in a namespace of its own, with the chart's accounts."""
+    with new_namespace(cluster) as namespace:
+        install_accounts(cluster, namespace, helm)
+        made = kind(cluster, namespace, redis_url, folder, **settings)
+        try:
+            made.begin()
+            yield made
+        finally:
+            made.close()

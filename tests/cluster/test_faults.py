@@ -15,13 +15,12 @@ from infra.cluster.programs import Programs
 from sandboxes.kubernetes.pod_manifest import pod_manifest
 from sandboxes.kubernetes.pod_names import Identity
 from tests.brokers import BrokerProcess, until
-from tests.cluster.conftest import HaveImages, new_namespace
+from tests.cluster.conftest import HaveImages
 from tests.cluster.host import processes_of_pod
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
 from tests.cluster.real_pods import real_config
-from tests.cluster.service import PATIENCE_S, Service
-from tests.cluster.test_permissions import install_accounts
+from tests.cluster.service import PATIENCE_S, Service, serving
 from tests.helm.conftest import helm
 
 __all__ = ["helm"]
@@ -40,15 +39,9 @@ def running(
 ) -> Iterator[Service]:
     have_images("sidecar", "py")
     settings = {"LANG_IMAGE_JS": image_name("nowhere"), "MAX_EXECUTION_TIME": "60"}
-    with new_namespace(cluster) as namespace:
-        install_accounts(cluster, namespace, helm)
-        made = Service(cluster, namespace, redis_server.url, tmp_path_factory.mktemp("service"), **settings)
-        try:
-            for component in ("pool", "handlers", "edge"):
-                made.start(component)
-            yield made
-        finally:
-            made.close()
+    folder = tmp_path_factory.mktemp("service")
+    with serving(Service, cluster, helm, redis_server.url, folder, **settings) as made:
+        yield made
 
 
 @pytest.fixture

@@ -17,11 +17,10 @@ from infra.cluster import api
 from infra.cluster.programs import Programs
 from tests.brokers import BrokerProcess, until
 from tests.cluster import doomed
-from tests.cluster.conftest import HaveImages, new_namespace
+from tests.cluster.conftest import HaveImages
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
-from tests.cluster.service import PATIENCE_S, Service
-from tests.cluster.test_permissions import install_accounts
+from tests.cluster.service import PATIENCE_S, Service, serving
 from tests.helm.conftest import helm
 
 __all__ = ["helm"]
@@ -128,8 +127,7 @@ class Doomed(Service):
     def begin(self) -> None:
         for component in ("pool", "handlers", "edge"):
             (self.dooms / component).mkdir(parents=True)
-        for name in self.NAMES:
-            self.start(name)
+        super().begin()
 
     @property
     def dooms(self) -> Path:
@@ -175,15 +173,9 @@ def running(
         "MILLRACE_LEASE_SECONDS": "3",
         doomed.VARIABLE: str(folder / "dooms"),
     }
-    with new_namespace(cluster) as namespace:
-        install_accounts(cluster, namespace, helm)
-        made = Doomed(cluster, namespace, redis_server.url, folder, **settings)
-        try:
-            made.begin()
-            made.until_full(POOL)
-            yield made
-        finally:
-            made.close()
+    with serving(Doomed, cluster, helm, redis_server.url, folder, **settings) as made:
+        made.until_full(POOL)
+        yield made
 
 
 @pytest.fixture
