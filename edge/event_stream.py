@@ -7,13 +7,15 @@ costs one batch. Format: WHATWG HTML, section 9.2.5.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, aclosing, suppress
+import math
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, suppress
 
 from starlette.types import Receive, Scope, Send
 
 from edge.preferences import StreamFormat
 from edge.waiting import first_ending
+from infra.tasks import end_tasks
 from streams.log_errors import LogGone
 from streams.protocol import LoggedEvent
 
@@ -44,7 +46,7 @@ class EventStream:
         self._batches = batches
         self._following = following
         self._form: StreamFormat = form
-        self._comment_every_s = comment_every_s if form == "sse" else None
+        self._comment_every_s = comment_every_s if form == "sse" else math.inf
         self._closing = closing
         self._headers = dict(headers or {})
 
@@ -59,10 +61,14 @@ class EventStream:
 
     async def _send_all(self, send: Send) -> None:
         render = _RENDERERS[self._form]
-        async with aclosing(_with_silences(self._batches, self._comment_every_s)) as spoken:
-            async for batch in spoken:
-                chunk = _COMMENT if batch is None else render(batch)
-                await send({"type": "http.response.body", "body": chunk, "more_body": True})
+        comments = _Comments(send, self._comment_every_s)
+        commenting = asyncio.create_task(comments.forever(), name="comments")
+        try:
+            async for batch in self._batches:
+                comments.not_now()
+                await send({"type": "http.response.body", "body": render(batch), "more_body": True})
+        finally:
+            await end_tasks(commenting)
 
     def _raw_headers(self) -> list[tuple[bytes, bytes]]:
         headers = {
@@ -73,6 +79,31 @@ class EventStream:
             **self._headers,
         }
         return [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers.items()]
+
+
+class _Comments:
+    """Shows that a stream lives which said nothing for `every_s`, beside whoever sends what it says."""
+
+    def __init__(self, send: Send, every_s: float) -> None:
+        self._send = send
+        self._every_s = every_s
+        self._clock = asyncio.get_running_loop().time
+        self._due_at = 0.0
+        self.not_now()
+
+    def not_now(self) -> None:
+        """Put the next one off: something is said."""
+        self._due_at = self._clock() + self._every_s
+
+    async def forever(self) -> None:
+        """Send comments where they are due."""
+        if self._every_s == math.inf:
+            return
+        while True:
+            await asyncio.sleep(self._due_at - self._clock())
+            if self._clock() >= self._due_at:
+                await self._send({"type": "http.response.body", "body": _COMMENT, "more_body": True})
+                self.not_now()
 
 
 def _sse(batch: Sequence[LoggedEvent]) -> bytes:
@@ -87,31 +118,3 @@ def _ndjson(batch: Sequence[LoggedEvent]) -> bytes:
 
 
 _RENDERERS: Mapping[StreamFormat, Callable[[Sequence[LoggedEvent]], bytes]] = {"sse": _sse, "ndjson": _ndjson}
-
-
-async def _with_silences(
-    batches: AsyncIterator[list[LoggedEvent]], every_s: float | None
-) -> AsyncGenerator[list[LoggedEvent] | None, None]:
-    """Yield every batch, and None whenever `every_s` passed without one.
-
-    The pending read is never cancelled by a silence: that would end the iterator it belongs to.
-    """
-    reading = asyncio.ensure_future(_next(batches))
-    try:
-        while True:
-            done, _ = await asyncio.wait({reading}, timeout=every_s)
-            if not done:
-                yield None
-                continue
-            batch = reading.result()
-            if batch is None:
-                return
-            yield batch
-            reading = asyncio.ensure_future(_next(batches))
-    finally:
-        reading.cancel()
-        await asyncio.gather(reading, return_exceptions=True)
-
-
-async def _next(batches: AsyncIterator[list[LoggedEvent]]) -> list[LoggedEvent] | None:
-    return await anext(batches, None)
