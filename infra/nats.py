@@ -7,7 +7,7 @@ what its callers gave up long ago.
 
 import random
 import ssl
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,16 +16,11 @@ from urllib.parse import urlsplit
 from nats import errors as nats_errors
 from nats.aio.client import Client
 
-from infra.closed_connection import is_closed
 from infra.errors import Misconfigured, Unavailable
-
-NatsClient = Client
+from infra.nats_line import NatsLine
 
 AWAY = (nats_errors.Error, OSError, TimeoutError)
 """What a client raises when the server is away, refuses it, or does not answer. TLS trouble is an OSError."""
-
-PING_S = 2.0
-"""Between two pings; a server that answers neither of two is gone, however open the connection looks."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,16 +79,8 @@ class _Client(Client):
             raise nats_errors.Error("the server does not speak TLS")
         return super()._connect_command()
 
-    async def publish(self, *arguments: Any, **named: Any) -> None:
-        try:
-            await super().publish(*arguments, **named)
-        except RuntimeError as error:
-            if not is_closed(error):
-                raise
-            raise nats_errors.ConnectionClosedError from error
 
-
-async def connect(config: NatsConfig, closed: Callable[[], Awaitable[None]], name: str) -> NatsClient:
+async def connect(config: NatsConfig, closed: Callable[[], None], name: str) -> NatsLine:
     """Return a connection to one of the servers; `closed` is called when it is over.
 
     Tries every server once. Raises `Unavailable`, with what the last of them said, when none takes us.
@@ -112,9 +99,9 @@ async def _connect(
     config: NatsConfig,
     server: str,
     tls: ssl.SSLContext | None,
-    closed: Callable[[], Awaitable[None]],
+    closed: Callable[[], None],
     name: str,
-) -> NatsClient:
+) -> NatsLine:
     client, said = _Client(), []
 
     async def hear(error: Exception) -> None:
@@ -126,15 +113,11 @@ async def _connect(
         await client.connect(
             [server],
             error_cb=hear,
-            closed_cb=closed,
             name=name,
             allow_reconnect=False,
             max_reconnect_attempts=1,  # 0 would mean for ever
             reconnect_time_wait=0,
             connect_timeout=config.connect_timeout_s,  # type: ignore[arg-type] # annotated int, used as float
-            ping_interval=PING_S,  # type: ignore[arg-type] # likewise
-            max_outstanding_pings=2,
-            pending_size=64 * 1024 * 1024,
             user=config.user,
             password=config.password,
             token=config.token,
@@ -142,7 +125,9 @@ async def _connect(
         )
     except nats_errors.NoServersError as error:
         raise said[-1] if said else error from None
-    return client
+    if not client.is_connected:
+        raise said[-1] if said else nats_errors.ConnectionClosedError
+    return NatsLine(client, closed)
 
 
 def _said(error: Exception | None) -> str:

@@ -5,22 +5,25 @@ tells those who had subscriptions on it.
 """
 
 import asyncio
-import itertools
+import secrets
 from collections.abc import Callable
-from contextlib import suppress
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from nats import errors as nats_errors
-from nats.aio.msg import Msg
 
 from infra.errors import RequestRefused, Unavailable
 from infra.nats import AWAY as CLIENT_AWAY
-from infra.nats import NatsClient, NatsConfig, connect
+from infra.nats import NatsConfig, connect
+from infra.nats_line import NatsLine
+from infra.nats_words import Message
 from infra.tasks import end_tasks
 from streams.backoff import Backoff
+from streams.jetstream.questions import Questions
 from streams.jetstream.wire import NO_RESPONDERS, STATUS, Headers, Silent, Stored, answer_of, stored
 from streams.signal import Signal
+
+T = TypeVar("T")
 
 ANSWER_S = 2.0
 """How long one question waits. Who leads a stream can die with the question; asking again finds the next."""
@@ -40,27 +43,25 @@ class Connection:
         self.on_connected: list[Callable[[], None]] = []
         """Called when a connection was made."""
         self._name = name
-        self._client: NatsClient | None = None
+        self._client: NatsLine | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
         self._closed = False
         self._last_error: Exception | None = None
         self._inbox = ""
-        self._numbers = itertools.count()
-        self._answers: dict[str, Callable[[Msg], None]] = {}
-        self._asking: set[asyncio.Future[Any]] = set()
+        self._questions = Questions(ANSWER_S)
 
     def backoff(self) -> Backoff:
         """Return pauses that say where this looks for NATS."""
         return Backoff(f"nats {self.config.where()}")
 
     @property
-    def client(self) -> NatsClient | None:
+    def client(self) -> NatsLine | None:
         """The connection, if there is one now."""
         client = self._client
-        return client if client is not None and client.is_connected else None
+        return client if client is not None and not client.is_closed else None
 
-    async def connected(self) -> NatsClient:
+    async def connected(self) -> NatsLine:
         """Return a connection. Raises `Unavailable` if none can be had within `ANSWER_S`."""
         if client := self.client:
             return client
@@ -94,10 +95,9 @@ class Connection:
         self._closed = True
         if self._keeper is not None:
             await end_tasks(self._keeper)
-        if self._client is not None and not self._client.is_closed:
-            with suppress(*AWAY):
-                await self._client.close()
-        self._fail_questions()
+        if self._client is not None:
+            self._client.close()
+        self._on_closed()
 
     async def _keep(self) -> None:
         backoff = self.backoff()
@@ -105,8 +105,8 @@ class Connection:
             try:
                 self._lost.clear()
                 client = await connect(self.config, self._on_closed, self._name)
-                self._inbox = client.new_inbox()
-                await client.subscribe(f"{self._inbox}.*", cb=self._on_answer, pending_bytes_limit=0)
+                self._inbox = new_inbox()
+                client.subscribe(f"{self._inbox}.*", self._questions.hear)
             except AWAY as error:
                 self._last_error = error
                 await backoff.pause(error)
@@ -120,72 +120,85 @@ class Connection:
             await self._lost.wait()
             self.changed.notify()
 
-    async def _on_closed(self) -> None:
+    def _on_closed(self) -> None:
         self._lost.set()
-        self._fail_questions()
+        self._questions.fail(Silent("the connection was lost"))
 
-    def _fail_questions(self) -> None:
-        for question in self._asking:
-            if not question.done():
-                question.set_exception(Silent("the connection was lost"))
-
-    async def _on_answer(self, message: Msg) -> None:
-        if hear := self._answers.get(message.subject.rpartition(".")[2]):
-            hear(message)
+    def tell(self, subject: str, data: bytes) -> None:
+        """Put one message on its way, if there is a connection, on which nobody waits for it."""
+        if client := self.client:
+            client.publish(subject, data)
 
     async def send(self, subject: str, data: bytes, headers: Headers | None = None, reply: str = "") -> None:
         """Put one message on its way; nobody says that it arrived."""
-        client = await self.connected()
-        try:
-            await client.publish(subject, data, reply=reply, headers=dict(headers) if headers else None)
-        except nats_errors.MaxPayloadError:
-            limit = client.max_payload
-            raise RequestRefused(
-                f"{len(data)} bytes are more than the NATS server takes in one message ({limit})", limit=limit
-            ) from None
+        client = self.client or await self.connected()
+        if client.is_full:
+            async with asyncio.timeout(ANSWER_S):
+                await client.room()
+        self._publish(client, subject, data, headers, reply)
 
-    async def ask(self, subject: str, data: bytes = b"", headers: Headers | None = None) -> Msg:
+    async def ask(self, subject: str, data: bytes = b"", headers: Headers | None = None) -> Message:
         """Return the one answer to a message. Raises what is in `AWAY`."""
-        answer: asyncio.Future[Msg] = asyncio.get_running_loop().create_future()
-        token = str(next(self._numbers))
-        self._answers[token] = lambda message: None if answer.done() else answer.set_result(message)
-        self._asking.add(answer)
-        try:
-            async with asyncio.timeout(ANSWER_S + ANSWER_S):
-                await self.connected()
-                await self.send(subject, data, headers, reply=f"{self._inbox}.{token}")
-                async with asyncio.timeout(ANSWER_S):
-                    return await answer
-        finally:
-            del self._answers[token]
-            self._asking.discard(answer)
+        answer: asyncio.Future[Message] = asyncio.get_running_loop().create_future()
+        return await self._ask(subject, data, headers, answer, lambda message: _answered(answer, message))
 
     async def ask_for_many(self, subject: str, question: dict[str, Any]) -> list[Stored]:
         """Return all messages of the answer to a direct get."""
         found: list[Stored] = []
         end: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
-        def hear(message: Msg) -> None:
-            if (status := (message.headers or {}).get(STATUS)) is None:
+        def hear(message: Message) -> None:
+            if (status := message.headers.get(STATUS)) is None:
                 found.append(stored(message))
-            elif not end.done():
-                end.set_result(status)
+            else:
+                _answered(end, status)
 
-        token = str(next(self._numbers))
-        self._answers[token] = hear
-        self._asking.add(end)
-        try:
-            await self.connected()
-            await self.send(subject, msgspec.json.encode(question), reply=f"{self._inbox}.{token}")
-            async with asyncio.timeout(ANSWER_S):
-                if await end == NO_RESPONDERS:
-                    raise Silent("no server has the stream")
-            return found
-        finally:
-            del self._answers[token]
-            self._asking.discard(end)
+        if await self._ask(subject, msgspec.json.encode(question), None, end, hear) == NO_RESPONDERS:
+            raise Silent("no server has the stream")
+        return found
 
     async def api(self, verb: str, body: object = None) -> Any:
         """Return the answer of the JetStream API. Raises `Refused` as well."""
         data = b"" if body is None else msgspec.json.encode(body)
         return answer_of(await self.ask(f"$JS.API.{verb}", data))
+
+    async def _ask(
+        self,
+        subject: str,
+        data: bytes,
+        headers: Headers | None,
+        answer: "asyncio.Future[T]",
+        hear: Callable[[Message], None],
+    ) -> T:
+        """Return what `hear` makes of the answer to a message."""
+        client = self.client or await self.connected()
+        if client.is_full:
+            async with asyncio.timeout(ANSWER_S):
+                await client.room()
+        token = self._questions.open(answer, hear)
+        try:
+            self._publish(client, subject, data, headers, f"{self._inbox}.{token}")
+            return await answer
+        finally:
+            self._questions.close(token)
+
+    def _publish(
+        self, client: NatsLine, subject: str, data: bytes, headers: Headers | None, reply: str
+    ) -> None:
+        try:
+            client.publish(subject, data, headers, reply)
+        except nats_errors.MaxPayloadError:
+            limit = client.max_payload
+            raise RequestRefused(
+                f"{len(data)} bytes are more than the NATS server takes in one message ({limit})", limit=limit
+            ) from None
+
+
+def new_inbox() -> str:
+    """Return a subject below which nobody else listens."""
+    return f"_INBOX.{secrets.token_hex(11)}"
+
+
+def _answered(answer: "asyncio.Future[T]", what: T) -> None:
+    if not answer.done():
+        answer.set_result(what)

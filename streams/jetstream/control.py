@@ -10,13 +10,12 @@ import secrets
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
-from nats.aio.msg import Msg
-
+from infra.nats_words import Message
 from infra.tasks import end_tasks
 from schemas.commands import CancelExecution, ControlCommand, EndSession
 from schemas.ids import EXECUTION_ID_RULE, ExecutionId, is_execution_id
 from schemas.wire import WireFault, decode_control, encode
-from streams.delivery import DeadLetter, hear
+from streams.delivery import DeadLetter, hear, log
 from streams.jetstream.connection import AWAY
 from streams.jetstream.dead_letters import bury
 from streams.jetstream.link import Link
@@ -67,8 +66,9 @@ class ControlReader:
 
     async def run(self) -> None:
         """Listen for ever, whatever the broker does."""
-        mailing = Puller(self._link, consuming(self._link), Mailer(self._link))
-        task = asyncio.create_task(mailing.run(), name="mailing")
+        mailer = Mailer(self._link)
+        mailing = Puller(self._link, consuming(self._link), mailer)
+        tasks = [asyncio.create_task(work.run(), name="mailing") for work in (mailing, mailer)]
         backoff = self._link.backoff()
         try:
             while True:
@@ -79,8 +79,8 @@ class ControlReader:
                     await self._link.mend(error)
                     await backoff.pause(error)
         finally:
-            await end_tasks(task)
-            await mailing.forget()
+            await end_tasks(*tasks)
+            mailing.forget()
 
     async def _listen(self) -> None:
         """Hand on what comes next; look into the stream when nothing does, or something is missing."""
@@ -101,13 +101,11 @@ class ControlReader:
             return
         if self._last < 0:
             self._last = int((await self._link.info("CONTROL"))["state"]["last_seq"])
-        await client.subscribe(
-            self._link.subjects.below("live.control"), cb=self._tell, pending_bytes_limit=0
-        )
+        client.subscribe(self._link.subjects.below("live.control"), self._tell)
         self._generation = self._link.generation
         self._told.put_nowait(None)
 
-    async def _tell(self, message: Msg) -> None:
+    def _tell(self, message: Message) -> None:
         self._told.put_nowait(stored(message))
 
     async def _read(self) -> None:
@@ -132,8 +130,25 @@ class Mailer:
     def __init__(self, link: Link) -> None:
         self.changed = Signal()
         self.draining = asyncio.Event()
-        self.room = AT_ONCE
         self._link = link
+        self._taken: asyncio.Queue[Message] = asyncio.Queue()
+        self._unfinished = 0
+
+    @property
+    def room(self) -> int:
+        return AT_ONCE - self._unfinished
+
+    async def run(self) -> None:
+        """Mail for ever, one after the other: whoever published several wants them in their order."""
+        while True:
+            message = await self._taken.get()
+            try:
+                await self._put_away(message)
+            except (*AWAY, Refused) as error:  # it is handed out again
+                log.debug("command_not_mailed", reason=str(error))
+            finally:
+                self._unfinished -= 1
+                self.changed.notify()
 
     async def choose(self, wanted: int) -> int:
         return wanted
@@ -141,7 +156,11 @@ class Mailer:
     def missed(self, count: int) -> None:
         """They are asked for again."""
 
-    async def take(self, message: Msg) -> None:
+    def take(self, message: Message) -> None:
+        self._unfinished += 1
+        self._taken.put_nowait(message)
+
+    async def _put_away(self, message: Message) -> None:
         about = handed(message.reply)
         try:
             command = _read(message.data)
@@ -153,9 +172,8 @@ class Mailer:
             name = f"control-{about.seq}"
             await self._link.persist(lambda: _mail(self._link, command, message.data, name))
         await self._link.ask(about.tell, b"+ACK")
-        self.changed.notify()
 
-    async def give_back(self, message: Msg) -> None:
+    async def give_back(self, message: Message) -> None:
         await self._link.send(message.reply, b"-NAK")
 
 

@@ -10,9 +10,7 @@ import contextlib
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, Sequence
 
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
-
+from infra.nats_words import Message
 from schemas.ids import ExecutionId
 from streams.delivery import FINISHED
 from streams.jetstream.connection import AWAY
@@ -44,7 +42,8 @@ class Follower:
         self._behind = True
         self._told: deque[Stored] = deque()
         self._news = asyncio.Event()
-        self._subscription: Subscription | None = None
+        self._subscription = 0
+        """Its number on the connection; 0 if there is none."""
         self._generation = -1
         self._backoff = link.backoff()
 
@@ -63,16 +62,15 @@ class Follower:
         """Ask to be told, without waiting for anybody. Raises what is in `AWAY`."""
         if self._is_subscribed:
             return
-        client = await self._link.connected()
+        client = self._link.client or await self._link.connected()
         self._generation, self._behind = self._link.generation, True
         self._told.clear()
-        self._subscription = await client.subscribe(self._link.subjects.live(self._id), cb=self._hear)
+        self._subscription = client.subscribe(self._link.subjects.live(self._id), self._hear)
 
-    async def leave(self) -> None:
+    def leave(self) -> None:
         """Ask to be told no more."""
-        if self._subscription is not None and self._is_subscribed:
-            with contextlib.suppress(*AWAY):
-                await self._subscription.unsubscribe()
+        if self._subscription and self._is_subscribed and (client := self._link.client):
+            client.unsubscribe(self._subscription)
 
     async def batches(self) -> AsyncGenerator[list[LoggedEvent], None]:
         """Yield the log until `finished`. Raises `LogGone`."""
@@ -86,7 +84,7 @@ class Follower:
         link = self._link
         return self._generation == link.generation and link.client is not None
 
-    async def _hear(self, message: Msg) -> None:
+    def _hear(self, message: Message) -> None:
         if len(self._told) < BUFFERED_EVENTS_MAX:
             self._told.append(stored(message))
         else:
@@ -191,7 +189,7 @@ class Followers:
             self._followers[execution_id].discard(follower)
             if not self._followers[execution_id]:
                 del self._followers[execution_id]
-            await follower.leave()
+            follower.leave()
 
     def _doubt(self) -> None:
         for followers in self._followers.values():

@@ -11,9 +11,9 @@ from typing import Any, TypeVar
 
 from infra.errors import Unavailable
 from infra.nats import NatsConfig
-from streams.backoff import repeated
+from streams.backoff import Backoff, repeated
 from streams.delivery import log
-from streams.jetstream.connection import AWAY, Connection
+from streams.jetstream.connection import ANSWER_S, AWAY, Connection
 from streams.jetstream.wire import (
     EXPECTED,
     EXPECTED_OF,
@@ -141,9 +141,10 @@ class Link(Connection):
         return await self._try(operation, self.policy.lease_s)
 
     async def _try(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
-        backoff = self.backoff()
+        backoff: Backoff | None = None
 
         async def pause(error: Exception) -> None:
+            nonlocal backoff
             if isinstance(error, Conflict):
                 await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
                 return
@@ -151,10 +152,14 @@ class Link(Connection):
                 raise error
             await self.mend(error)
             if not isinstance(error, Refused):
+                backoff = backoff or self.backoff()
                 await backoff.pause(error)
 
         try:
-            return await repeated(operation, within_s, (Conflict, Refused, *AWAY), pause)
+            ends_by_itself = within_s >= ANSWER_S + ANSWER_S
+            return await repeated(
+                operation, within_s, (Conflict, Refused, *AWAY), pause, ends_by_itself=ends_by_itself
+            )
         except Conflict as conflict:
             raise Unavailable(f"NATS at {self.config.where()} refuses every write") from conflict
         except Refused as refused:

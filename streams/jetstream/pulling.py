@@ -8,19 +8,21 @@ and all is asked for anew. Should the old pulls be answered too, what there is n
 import asyncio
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import msgspec
-from nats.aio.msg import Msg
-from nats.aio.subscription import Subscription
 
-from streams.jetstream.connection import AWAY
+from infra.nats_line import NatsLine
+from infra.nats_words import Message
+from infra.tasks import end_tasks
+from streams.jetstream.connection import AWAY, new_inbox
 from streams.jetstream.link import Link
 from streams.jetstream.streams import NS
 from streams.jetstream.wire import CONSUMER_UNKNOWN, STATUS, Refused, Silent
 from streams.signal import Signal
 
 PENDING = "Nats-Pending-Messages"
+DRAIN_S = 2.0
 NOT_NOW = b'-NAK {"delay": 200000000}'
 
 
@@ -60,10 +62,10 @@ class Taker(Protocol):
     def missed(self, count: int) -> None:
         """Note that so many that were asked for do not come."""
 
-    async def take(self, message: Msg) -> None:
+    def take(self, message: Message) -> None:
         """Take one message; it is for the taker to acknowledge it."""
 
-    async def give_back(self, message: Msg) -> None:
+    async def give_back(self, message: Message) -> None:
         """Return one that came after `draining`."""
 
 
@@ -74,7 +76,8 @@ class Puller:
         self._link = link
         self._consuming = consuming
         self._taker = taker
-        self._subscription: Subscription | None = None
+        self._subscription = 0
+        self._returning: set[asyncio.Task[None]] = set()
         self._inbox = ""
         self._generation = -1
         self._ensured = False
@@ -101,11 +104,13 @@ class Puller:
 
     async def drain(self) -> None:
         """Ask for nothing more, and give back what was on its way; `draining` is set by now."""
-        if self._subscription is not None:
+        if client := self._own_client():
             with suppress(*AWAY):
-                async with asyncio.timeout(2.0):
-                    await cast("Any", self._subscription).drain()
-        self._subscription = None
+                async with asyncio.timeout(DRAIN_S):
+                    await client.drain(self._subscription)
+                    await asyncio.gather(*self._returning)
+        self._subscription = 0
+        await end_tasks(*self._returning)
 
     async def _pull_on(self) -> None:
         """Ask for what there is room for; wait until that may have changed. Raises when nobody answers."""
@@ -131,10 +136,8 @@ class Puller:
             self._miss(self._asked_for)
             self._ensured, self._failure = True, None
         if self._generation != self._link.generation:
-            self._inbox, self._generation = client.new_inbox(), self._link.generation
-            self._subscription = await client.subscribe(
-                f"{self._inbox}.*", cb=self._hear, pending_bytes_limit=0
-            )
+            self._inbox, self._generation = new_inbox(), self._link.generation
+            self._subscription = client.subscribe(f"{self._inbox}.*", self._hear)
 
     async def _ask_for(self, count: int) -> None:
         stream = self._link.subjects.stream(self._consuming.stream)
@@ -153,19 +156,24 @@ class Puller:
             reply=f"{self._inbox}.{self._pulls}",
         )
 
-    async def _hear(self, message: Msg) -> None:
+    def _hear(self, message: Message) -> None:
         self._heard_at = asyncio.get_running_loop().time()
-        headers = message.headers or {}
-        if STATUS in headers and not message.reply:
-            self._note(headers)
+        if not message.reply and STATUS in message.headers:
+            self._note(message.headers)
         else:
             self._asked_for = max(0, self._asked_for - 1)
             if self._taker.draining.is_set():
-                await self._taker.give_back(message)
+                returning = asyncio.create_task(self._give_back(message), name="giving back")
+                self._returning.add(returning)
+                returning.add_done_callback(self._returning.discard)
             elif self._taker.room <= 0:
-                await self._link.send(message.reply, NOT_NOW)
+                self._link.tell(message.reply, NOT_NOW)
             else:
-                await self._taker.take(message)
+                self._taker.take(message)
+
+    async def _give_back(self, message: Message) -> None:
+        with suppress(*AWAY, Refused):
+            await self._taker.give_back(message)
 
     def _note(self, headers: dict[str, str]) -> None:
         """Take in how a pull stands: it goes on (100), has expired (408), or failed."""
@@ -206,9 +214,12 @@ class Puller:
                 return
         await self._link.api(f"CONSUMER.DURABLE.CREATE.{stream}.{name}", question)
 
-    async def forget(self) -> None:
+    def forget(self) -> None:
         """Ask for nothing more; what was on its way is handed out again later."""
-        subscription, self._subscription = self._subscription, None
-        if subscription is not None and self._link.client is not None:
-            with suppress(*AWAY):
-                await subscription.unsubscribe()
+        if client := self._own_client():
+            client.unsubscribe(self._subscription)
+        self._subscription = 0
+
+    def _own_client(self) -> NatsLine | None:
+        """Return the connection on which this is subscribed, if it is."""
+        return self._link.client if self._subscription and self._generation == self._link.generation else None

@@ -5,8 +5,7 @@ Both share the slots: what was made ready for this handler has its place among t
 
 import asyncio
 
-from nats.aio.msg import Msg
-
+from infra.nats_words import Message
 from infra.tasks import end_tasks
 from streams.delivery import Intake
 from streams.jetstream.fairness import FairPicker
@@ -34,7 +33,7 @@ class Slots:
         self.made_ready = Signal()
         self._link = link
 
-    def start(self, message: Msg) -> None:
+    def start(self, message: Message) -> None:
         """Begin the delivery of one entry."""
         about = handed(message.reply)
         entry = entry_of(about.time, about.seq, message.headers)
@@ -42,13 +41,13 @@ class Slots:
             return
         published = published_before(message.headers) or about.time
         body, subject = message.data, self._link.subjects.requests
-        told = message.headers or {}
+        told = message.headers
         self.intake.start(
             JetStreamDelivery(entry, subject, body, about.deliveries, published, about.tell, told)
         )
         self.picker.may_wait = self.picker.may_wait or not self.intake.free
 
-    async def give_back(self, message: Msg) -> None:
+    async def give_back(self, message: Message) -> None:
         """Publish an entry anew: it waits again. One that is only refused would count as pending."""
         about = handed(message.reply)
         entry = entry_of(about.time, about.seq, message.headers)
@@ -84,10 +83,10 @@ class AsPublished:
     def missed(self, count: int) -> None:
         """They are asked for again."""
 
-    async def take(self, message: Msg) -> None:
+    def take(self, message: Message) -> None:
         self._slots.start(message)
 
-    async def give_back(self, message: Msg) -> None:
+    async def give_back(self, message: Message) -> None:
         await self._slots.give_back(message)
 
 
@@ -113,11 +112,11 @@ class MadeReady:
         self._slots.kept = max(0, self._slots.kept - count)
         self._slots.intake.changed.notify()
 
-    async def take(self, message: Msg) -> None:
+    def take(self, message: Message) -> None:
         self._slots.kept = max(0, self._slots.kept - 1)
         self._slots.start(message)
 
-    async def give_back(self, message: Msg) -> None:
+    async def give_back(self, message: Message) -> None:
         await self._slots.give_back(message)
 
 
@@ -153,7 +152,8 @@ class Taking:
     async def abandon(self) -> None:
         """Stop at once."""
         await end_tasks(*self._tasks)
-        await asyncio.gather(*(puller.forget() for puller in self._pullers))
+        for puller in self._pullers:
+            puller.forget()
 
     async def _look_for_abandoned(self) -> None:
         """Ask now and then for what was made ready and whose handler died."""

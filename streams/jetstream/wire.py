@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
-from nats.aio.msg import Msg
+
+from infra.nats_words import Message
 
 EXPECTED = "Nats-Expected-Last-Subject-Sequence"
 EXPECTED_OF = "Nats-Expected-Last-Subject-Sequence-Subject"
@@ -65,9 +66,9 @@ class Handed:
     time: datetime
 
 
-def stored(message: Msg) -> Stored:
+def stored(message: Message) -> Stored:
     """Return a message as a direct get, or a republishing stream, carries it."""
-    headers = message.headers or {}
+    headers = message.headers
     subject = headers.get("Nats-Subject", message.subject)
     return Stored(int(headers[SEQUENCE]), subject, message.data, headers, parse_time(headers[TIME]))
 
@@ -84,12 +85,12 @@ def parse_time(text: str) -> datetime:
     return datetime.fromisoformat(whole).replace(microsecond=micro, tzinfo=UTC)
 
 
-def is_unanswered(message: Msg) -> bool:
+def is_unanswered(message: Message) -> bool:
     """Whether this is the server saying that nobody listens."""
-    return (message.headers or {}).get(STATUS) == NO_RESPONDERS
+    return message.headers.get(STATUS) == NO_RESPONDERS
 
 
-def answer_of(message: Msg) -> Any:
+def answer_of(message: Message) -> Any:
     """Return what the JetStream API or a publication was answered. Raises `Refused`, `Conflict`, `Silent`."""
     if is_unanswered(message):
         raise Silent("no server leads the stream")
