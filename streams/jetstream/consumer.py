@@ -79,13 +79,9 @@ class JetStreamConsumer:
         self._draining.set()
 
     async def begin(
-        self,
-        delivery: Delivery,
-        command: RunCode,
-        digest: str,
-        started: Started | None = None,  # noqa: ARG002 - another subject, so another message
+        self, delivery: Delivery, command: RunCode, digest: str, started: Started | None = None
     ) -> BeginOutcome:
-        return await self._beginner.begin(delivery, command, digest)
+        return await self._beginner.begin(delivery, command, digest, started)
 
     async def append(self, lease: Lease, events: Sequence[Event]) -> None:
         await self._writer.append(of_ours(lease), events)

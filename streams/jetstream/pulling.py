@@ -1,8 +1,9 @@
 """Taking messages from a durable consumer: as many as there is room for, and again at once when it falters.
 
 Every pull asks for as many messages as there are free places that were not asked for yet, so nothing is
-prefetched. The server sends a heartbeat while a pull waits; where that stops coming, its leader may be gone,
-and all is asked for anew. Should the old pulls be answered too, what there is no room for is given back.
+prefetched; while more were asked for than that, a place that is free again waits for others. The server sends
+a heartbeat while a pull waits; where that stops coming, its leader may be gone, and all is asked for anew.
+Should the old pulls be answered too, what there is no room for is given back.
 """
 
 import asyncio
@@ -118,7 +119,7 @@ class Puller:
         await self._subscribe()
         if self._failure is not None:
             raise self._failure
-        wanted = self._taker.room - self._asked_for
+        wanted = self._wanted
         if wanted > 0 and (wanted := await self._taker.choose(wanted)) > 0:
             await self._ask_for(wanted)
         self.succeeds = True
@@ -128,6 +129,12 @@ class Puller:
         silent_s = asyncio.get_running_loop().time() - self._heard_at
         if self._asked_for and silent_s > 2.5 * self._consuming.heartbeat_s:
             raise Silent(f"no heartbeat of consumer {self._consuming.name} for {silent_s:.1f} s")
+
+    @property
+    def _wanted(self) -> int:
+        """How many to ask for; none while more than that were asked for and may come."""
+        wanted = self._taker.room - self._asked_for
+        return wanted if wanted >= self._asked_for else 0
 
     async def _subscribe(self) -> None:
         client = await self._link.connected()
@@ -170,6 +177,8 @@ class Puller:
                 self._link.tell(message.reply, NOT_NOW)
             else:
                 self._taker.take(message)
+                if self._wanted > 0:
+                    self._taker.changed.notify()
 
     async def _give_back(self, message: Message) -> None:
         with suppress(*AWAY, Refused):

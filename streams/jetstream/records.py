@@ -7,7 +7,8 @@ written while that state still is.
 - The *record* says who holds the lease. It is written when that changes, and to renew it: a lease is in
   force until `held_s` after its message was stored, by the broker's clock.
 - Every event carries a *mark* in a header: what is true of the log up to it. The first event of a log that
-  was submitted also carries the record as it begins.
+  was submitted also carries the record as it begins. So does `started` where it is written with the lease,
+  and each event after it until the lease is renewed: up to then no message but those has the record.
 """
 
 import secrets
@@ -134,7 +135,7 @@ def standing_of(record: Stored | None, event: Stored | None) -> Standing:
     """Return how an execution stands whose last messages these are."""
     head = _head.decode(event.data) if event else None
     mark = _mark_of(event)
-    held = _record_in(record, event)
+    bearer, held = _newest_record(record, event)
     ended = event.data if event and head and head.type == FINISHED else b""
     return Standing(
         record=held,
@@ -144,7 +145,7 @@ def standing_of(record: Stored | None, event: Stored | None) -> Standing:
         started=mark.started,
         ended=ended,
         finished_at=head.time if head and ended else None,
-        renewed_at=record.time if record else _NEVER,
+        renewed_at=bearer.time if bearer else _NEVER,
         nonces=frozenset({mark.nonce, held.nonce if held else ""} - {""}),
     )
 
@@ -188,8 +189,9 @@ def _mark_of(event: Stored | None) -> Mark:
     return _mark.decode(text) if text else Mark("", 0)
 
 
-def _record_in(record: Stored | None, event: Stored | None) -> Record | None:
-    if record is not None:
-        return _record.decode(record.data)
+def _newest_record(record: Stored | None, event: Stored | None) -> tuple[Stored | None, Record | None]:
+    """Return the record as it is now, and the message that carries it."""
     text = event.headers.get(RECORD) if event else None
-    return _record.decode(text) if text else None
+    if event is not None and text and (record is None or event.seq > record.seq):
+        return event, _record.decode(text)
+    return record, _record.decode(record.data) if record else None

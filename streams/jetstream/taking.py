@@ -41,9 +41,9 @@ class Slots:
             return
         published = published_before(message.headers) or about.time
         body, subject = message.data, self._link.subjects.requests
-        told = message.headers
+        told, now = message.headers, asyncio.get_running_loop().time()
         self.intake.start(
-            JetStreamDelivery(entry, subject, body, about.deliveries, published, about.tell, told)
+            JetStreamDelivery(entry, subject, body, about.deliveries, published, about.tell, told, now)
         )
         self.picker.may_wait = self.picker.may_wait or not self.intake.free
 

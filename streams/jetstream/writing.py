@@ -17,7 +17,7 @@ from schemas.ids import ExecutionId
 from schemas.wire import encode
 from streams.delivery import check_numbering, is_output, to_its_end
 from streams.jetstream.link import Link
-from streams.jetstream.records import MARK, Mark, Record, Standing, as_told, nonce, standing_of
+from streams.jetstream.records import MARK, RECORD, Mark, Record, Standing, as_told, nonce, standing_of
 from streams.jetstream.wire import ROLLUP, Conflict, Headers
 from streams.log_errors import LogFull
 from streams.protocol import Delivery, Lease
@@ -29,6 +29,8 @@ class JetStreamDelivery(Delivery):
 
     tell: str = ""
     headers: Headers = field(default_factory=dict, compare=False)
+    arrived: float = 0.0
+    """When it was handed to this process, by the clock of the loop."""
 
 
 @dataclass(slots=True)
@@ -39,6 +41,8 @@ class JetStreamLease(Lease):
     record: Record = field(kw_only=True)
     log_bytes: int = 0
     started: datetime | None = None
+    carried_until: float = 0.0
+    """Until when, by the clock of the loop, the record says that it is held, if events carry the record."""
     over: bool = False
     """`finished` is in the log, or the lease was given back."""
     writing: asyncio.Lock = field(default_factory=asyncio.Lock, compare=False)
@@ -130,9 +134,10 @@ class LogWriter:
     async def _append(self, lease: JetStreamLease, event: Event, line: bytes) -> None:
         started = event.time if isinstance(event, Started) else lease.started
         mark = Mark(nonce(), lease.log_bytes + len(line), started)
-        headers = {MARK: mark.encoded()}
         subject = self._link.subjects.log(lease.execution_id)
-        await self._link.persist(lambda: self._write(lease, subject, line, headers, mark.nonce))
+        await self._link.persist(
+            lambda: self._write(lease, subject, line, _headers_of(lease, mark), mark.nonce)
+        )
         lease.seq, lease.log_bytes, lease.started = event.seq, mark.bytes, started
         lease.over = isinstance(event, Finished)
 
@@ -146,7 +151,7 @@ class LogWriter:
         headers = {ROLLUP: "sub"}
         body = record.encoded()
         await patiently(lambda: self._write(lease, subject, body, headers, record.nonce))
-        lease.record = record
+        lease.record, lease.carried_until = record, 0.0
 
     async def _write(
         self, lease: JetStreamLease, subject: str, body: bytes, headers: Headers, name: str
@@ -173,6 +178,15 @@ class LogWriter:
             lease.seq + len(lines) > policy.log_entries_max
             or lease.log_bytes + sum(map(len, lines)) > policy.log_bytes_max
         )
+
+
+def _headers_of(lease: JetStreamLease, mark: Mark) -> Headers:
+    """Return what an event's message says beside it: the record too, while no message of its own has it."""
+    if not lease.carried_until:
+        return {MARK: mark.encoded()}
+    left_s = max(0.0, lease.carried_until - asyncio.get_running_loop().time())
+    record = msgspec.structs.replace(lease.record, held_s=left_s)
+    return {MARK: mark.encoded(), RECORD: record.encoded().decode()}
 
 
 def _is_held_by(lease: JetStreamLease, record: Record | None) -> bool:
