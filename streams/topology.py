@@ -105,7 +105,7 @@ class Subjects:
     | `REQUESTS`, a work queue | `requests` | `run_code` | until acknowledged |
     | | `ready` | requests that are next, where several lanes wait | likewise |
     | `LOG` | `log.<id>` | one event a message | twice the retention |
-    | | `record.<id>` | who holds the lease; see `jetstream/records.py` | likewise |
+    | | `record.<id>` | who holds the lease, once it was renewed; see `jetstream/records.py` | likewise |
     | `TURNS` | `line.<hash of the session>` | who wants a turn, by place | likewise |
     | | `parked.<id>` | that an execution waits for its turn | until woken |
     | `RESULTS` | `results` | `finished` with `tenant` | the newest N |

@@ -30,8 +30,10 @@ RECHECK_S = 5.0
 class Follower:
     """One reader of one log: what it was told, and what it must fetch itself."""
 
-    def __init__(self, link: Link, execution_id: ExecutionId, after: int) -> None:
+    def __init__(self, link: Link, execution_id: ExecutionId, after: int, *, until_end: bool) -> None:
         self._link = link
+        self._until_end = until_end
+        """It need not be woken before the end is there."""
         self._id = execution_id
         self._tail = after
         """Of the last event that was given on."""
@@ -87,6 +89,8 @@ class Follower:
     def _hear(self, message: Message) -> None:
         if len(self._told) < BUFFERED_EVENTS_MAX:
             self._told.append(stored(message))
+            if self._until_end and seq_of(message.data)[1] != FINISHED:
+                return
         else:
             self._behind = True
         self._news.set()
@@ -174,10 +178,10 @@ class Followers:
 
     @contextlib.asynccontextmanager
     async def follow(
-        self, execution_id: ExecutionId, after: int
+        self, execution_id: ExecutionId, after: int, *, until_end: bool = False
     ) -> AsyncGenerator[AsyncGenerator[list[LoggedEvent], None], None]:
         """Follow one log; see `Publisher.follow`."""
-        follower = Follower(self._link, execution_id, after)
+        follower = Follower(self._link, execution_id, after, until_end=until_end)
         if self._link.client is not None:
             with contextlib.suppress(*AWAY):
                 await follower.subscribe()

@@ -49,13 +49,9 @@ class JetStreamPublisher:
         return standing.tell(execution_id)
 
     def follow(
-        self,
-        execution_id: ExecutionId,
-        after: int = 0,
-        *,
-        until_end: bool = False,  # noqa: ARG002 - nothing is spared here
+        self, execution_id: ExecutionId, after: int = 0, *, until_end: bool = False
     ) -> AbstractAsyncContextManager[AsyncIterator[list[LoggedEvent]]]:
-        return self._followers.follow(execution_id, after)
+        return self._followers.follow(execution_id, after, until_end=until_end)
 
     async def read(self, execution_id: ExecutionId, after: int = 0, count: int = 1000) -> list[LoggedEvent]:
         return await self._link.answer(lambda: read_log(self._link, execution_id, after, count))

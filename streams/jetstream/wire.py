@@ -53,7 +53,11 @@ class Stored:
     subject: str
     data: bytes
     headers: Headers
-    time: datetime
+
+    @property
+    def time(self) -> datetime:
+        """When it was stored, by the server's clock."""
+        return parse_time(self.headers[TIME])
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +74,7 @@ def stored(message: Message) -> Stored:
     """Return a message as a direct get, or a republishing stream, carries it."""
     headers = message.headers
     subject = headers.get("Nats-Subject", message.subject)
-    return Stored(int(headers[SEQUENCE]), subject, message.data, headers, parse_time(headers[TIME]))
+    return Stored(int(headers[SEQUENCE]), subject, message.data, headers)
 
 
 def has_more(found: Sequence[Stored]) -> bool:

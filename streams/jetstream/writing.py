@@ -105,7 +105,10 @@ class LogWriter:
     async def renew(self, lease: JetStreamLease) -> None:
         """Write the record anew, with the attempt the lease has now. Raises `LeaseLost`, `Unavailable`."""
         async with lease.writing:
-            record = msgspec.structs.replace(lease.record, attempt=lease.attempt, nonce=nonce())
+            held_s = self._link.policy.lease_s
+            record = msgspec.structs.replace(
+                lease.record, attempt=lease.attempt, held_s=held_s, nonce=nonce()
+            )
             await self._write_record(lease, record, self._link.answer)
 
     async def release(self, lease: JetStreamLease) -> None:

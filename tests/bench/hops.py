@@ -3,6 +3,7 @@
 import asyncio
 import secrets
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
@@ -10,16 +11,19 @@ import uvloop
 from measure import Samples, sample
 from service import Service
 
+from infra.nats import NatsConfig
 from infra.redis import RedisConfig
 from schemas.commands import RunCode
 from schemas.digest import digest_of
 from schemas.events import Finished, Started
 from schemas.ids import ExecutionId
 from schemas.wire import decode_run_code
-from streams.protocol import Begun, Delivery, DeliveryPolicy
+from streams.jetstream import JetStreamTransport
+from streams.jetstream import faststream_app as faststream_on_nats
+from streams.protocol import Begun, Delivery, DeliveryPolicy, Transport
 from streams.redis import RedisTransport, faststream_app
 
-assert faststream_app, "imported before anything is measured: it takes its time"
+assert faststream_app and faststream_on_nats, "imported before anything is measured: it takes its time"
 ROUNDS = 500
 WARM = 50
 HOPS = {
@@ -35,16 +39,29 @@ that the follower has the end, which does not wait for the handler's answer."""
 
 def show(service: Service, redis_url: str) -> None:
     """Print p50 and p99 of every hop, in ms."""
+    config = RedisConfig(url=redis_url, prefix="bench-hops:")
     http = sample(service.look, ROUNDS, warm=WARM)
-    command, hops = uvloop.run(_measure(redis_url))
-    print(f"\neach hop by itself, ms ({ROUNDS} traced){'p50':>14}{'p99':>8}")
-    for name, taken in (("HTTP through all rings, broker not asked", http), ("one PING", command), *hops):
+    command, hops = uvloop.run(_measure(lambda name: RedisTransport(config, DeliveryPolicy(), consumer=name)))
+    _print("", ("HTTP through all rings, broker not asked", http), ("one PING", command), *hops)
+
+
+def show_on_nats(url: str) -> None:
+    """Print the same of NATS JetStream, without HTTP."""
+    config = NatsConfig(servers=(url,), prefix="bench-hops.")
+    question, hops = uvloop.run(
+        _measure(lambda name: JetStreamTransport(config, DeliveryPolicy(), name=name))
+    )
+    _print(" on NATS", ("one question to a stream's leader", question), *hops)
+
+
+def _print(where: str, *rows: tuple[str, Samples]) -> None:
+    print(f"\neach hop by itself{where}, ms ({ROUNDS} traced){'p50':>14}{'p99':>8}")
+    for name, taken in rows:
         print(f"{name:41}{taken.p50:>8.3f}{taken.p99:>8.3f}")
 
 
-async def _measure(redis_url: str) -> tuple[Samples, list[tuple[str, Samples]]]:
-    config = RedisConfig(url=redis_url, prefix="bench-hops:")
-    edge, handler = (RedisTransport(config, DeliveryPolicy(), consumer=name) for name in ("edge", "handler"))
+async def _measure(make: Callable[[str], Transport]) -> tuple[Samples, list[tuple[str, Samples]]]:
+    edge, handler = make("edge"), make("handler")
     await edge.start()
     await handler.start()
     pings = [await edge.ping() * 1000 for _ in range(WARM + ROUNDS)]
@@ -59,7 +76,7 @@ async def _measure(redis_url: str) -> tuple[Samples, list[tuple[str, Samples]]]:
     return Samples(pings[WARM:]), hops
 
 
-async def _trace(edge: RedisTransport, worker: "_Handler") -> dict[str, float]:
+async def _trace(edge: Transport, worker: "_Handler") -> dict[str, float]:
     """Run one execution; return how long each hop took, in ms."""
     command = RunCode(id=ExecutionId(secrets.token_hex(8)), language="py", code="")
     assert command.id is not None
@@ -77,7 +94,7 @@ async def _trace(edge: RedisTransport, worker: "_Handler") -> dict[str, float]:
 class _Handler:
     """Takes the lease, says that it started, and that it is over."""
 
-    def __init__(self, transport: RedisTransport) -> None:
+    def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self.marks: dict[str, float] = {}
         self.done = asyncio.Event()

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import hops
 import nats
 import uvloop
 from measure import Samples, sample
@@ -32,6 +33,7 @@ def measure(folder: Path, redis_url: str) -> Iterator[Row]:
         settings = {"MILLRACE_TRANSPORT": "nats", "NATS_URL": url}
         with serve(redis_url, folder / "fake-on-nats", sandbox="fake", **settings) as service:
             way = sample(lambda: service.exec('{"do":"exit"}'), 1000, warm=100)
+        hops.show_on_nats(url)
     yield Row("the same on NATS JetStream", way.p50, trip.p50, "ms", 2.5, p99=way.p99)
 
 

@@ -13,15 +13,17 @@ from infra.errors import RequestRefused, Unavailable
 from infra.nats import NatsConfig, NatsTls
 from schemas.ids import ExecutionId
 from streams.jetstream import JetStreamTransport, link
-from streams.protocol import Ended
+from streams.protocol import Begun, Ended, HeldElsewhere
 from tests.nats_servers import NatsProcess
 from tests.streams.conftest import PATIENT, SHORT, NatsWorld
 from tests.streams.helpers import (
+    as_started,
     begin,
     command,
     consuming,
     finished,
     lease_of,
+    output,
     run_halted,
     run_to_the_end,
     submit,
@@ -60,6 +62,32 @@ async def test_a_crash_between_log_and_acknowledgement_is_healed(
     assert len(await nats_world.replies(reply_to)) >= 1
     depth = await edge.depth()
     assert (depth.waiting, depth.pending) == (0, 0)
+
+
+async def test_events_carry_the_record_until_the_lease_is_renewed(nats_world: NatsWorld) -> None:
+    """Taken with `started`, a lease has no message of its own; it is in force, and known, all the same."""
+    edge, handler, other = [await nats_world.transport(PATIENT) for _ in range(3)]
+    await submit(edge, command())
+    delivery = await take(handler)
+    begun = await begin(handler, delivery, as_started(JOB))
+    assert isinstance(begun, Begun) and begun.has_started
+    await handler.append(begun.lease, [output(begun.lease, "1"), output(begun.lease, "2", after=1)])
+    assert await _messages_of_record(nats_world) == 0
+    assert isinstance(await begin(other, delivery), HeldElsewhere)
+    record = await edge.record(JOB)
+    assert record is not None and (record.status, record.language, record.seq) == ("running", "py", 4)
+    await handler.renew(begun.lease)
+    assert await _messages_of_record(nats_world) == 1
+    await handler.append(begun.lease, [output(begun.lease, "3")])
+    assert isinstance(await begin(other, delivery), HeldElsewhere)
+    await handler.finish(begun.lease, [], finished(JOB))
+    record = await edge.record(JOB)
+    assert record is not None and (record.status, record.seq) == ("finished", 6)
+    assert (await submit(edge, command(code="print(2)"))).result == "conflict"
+
+
+async def _messages_of_record(world: NatsWorld) -> int:
+    return len(await world.all("LOG", world.names.record(JOB)))
 
 
 async def test_a_request_larger_than_a_message_is_refused_with_the_limit(nats_world: NatsWorld) -> None:
