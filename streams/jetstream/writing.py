@@ -137,10 +137,9 @@ class LogWriter:
     async def _append(self, lease: JetStreamLease, event: Event, line: bytes) -> None:
         started = event.time if isinstance(event, Started) else lease.started
         mark = Mark(nonce(), lease.log_bytes + len(line), started)
+        headers = _headers_of(lease, mark)
         subject = self._link.subjects.log(lease.execution_id)
-        await self._link.persist(
-            lambda: self._write(lease, subject, line, _headers_of(lease, mark), mark.nonce)
-        )
+        await self._link.persist(lambda: self._write(lease, subject, line, headers, mark.nonce))
         lease.seq, lease.log_bytes, lease.started = event.seq, mark.bytes, started
         lease.over = isinstance(event, Finished)
 
