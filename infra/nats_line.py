@@ -1,8 +1,8 @@
 """One connection to NATS that nats-py made and greeted, and from then on ours.
 
 nats-py's own way of a message takes five turns of the loop there and back, through two tasks and two queues,
-and a write of its own (docs/decisions/0019-messages-of-nats-on-a-line-of-ours.md). Here what comes is handed to
-whoever hears it as it comes, and what is sent in one turn of the loop leaves in one piece.
+and a write of its own (docs/decisions/0019-messages-of-nats-on-a-line-of-ours.md). Here what comes is handed
+to whoever hears it as it comes, and what is sent in one turn of the loop leaves in one piece.
 """
 
 import asyncio
