@@ -100,6 +100,37 @@ async def test_draining_hears_what_was_on_its_way(line: NatsLine) -> None:
     assert len(messages) == 100
 
 
+async def test_what_was_sent_before_closing_arrives(server: NatsProcess, line: NatsLine) -> None:
+    """Closing does not wait, and cuts nothing off."""
+    leaving = await connect(server.config, lambda: None, "leaving")
+    arrived: asyncio.Queue[Message] = asyncio.Queue()
+    line.subscribe("last.words", arrived.put_nowait)
+    await heard(line, "other", lambda: line.publish("other", b""), 1)
+    leaving.publish("last.words", b"x" * 1_000_000)
+    leaving.publish("last.words", b"the end")
+    leaving.close()
+    async with asyncio.timeout(BOUND_S):
+        words = [len((await arrived.get()).data) for _ in range(2)]
+    assert words == [1_000_000, len(b"the end")]
+
+
+async def test_who_sends_waits_while_the_server_does_not_take_it() -> None:
+    """So what waits in this process is bounded by those who wait."""
+    reading = asyncio.Event()
+    async with pretending(lambda said: b"PONG\r\n" if b"CONNECT" in said else b"", reading) as config:
+        line = await connect(config, lambda: None, "test")
+        async with asyncio.timeout(BOUND_S):
+            while not line.is_full:
+                line.publish("a", b"x" * 1_000_000)
+                await asyncio.sleep(0)
+            waiting = asyncio.create_task(line.room())
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            reading.set()
+            await waiting
+        line.close()
+
+
 async def test_one_who_fails_to_hear_keeps_nobody_from_it(line: NatsLine) -> None:
     """Anybody may publish anything."""
 
@@ -171,13 +202,18 @@ async def test_a_ping_that_comes_with_the_greeting_is_answered() -> None:
 
 
 @contextlib.asynccontextmanager
-async def pretending(say: Hear) -> AsyncIterator[NatsConfig]:
-    """Run a server that greets, and then answers what it hears with what `say` returns."""
+async def pretending(say: Hear, may_read: asyncio.Event | None = None) -> AsyncIterator[NatsConfig]:
+    """Run a server that greets, and then answers what it hears with what `say` returns.
+
+    After its first words it reads on only when it may.
+    """
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(GREETING)
         while said := await reader.read(65536):
             writer.write(say(said))
+            if may_read is not None and b"CONNECT" not in said:
+                await may_read.wait()
         writer.close()
 
     serving: Awaitable[asyncio.Server] = asyncio.start_server(serve, "127.0.0.1", 0)
