@@ -1,7 +1,6 @@
 """A real service, and real clients of every generation that talk to it, each as its host sets it up."""
 
 import shutil
-import socket
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tests.brokers import absent
+from tests.brokers import absent, free_port
 from tests.clients.conversation import Conversation
 from tests.clients.packages import client_packages
 from tests.process.processes import Serve
@@ -37,10 +36,7 @@ def service(packages: dict[str, Path], tmp_path_factory: pytest.TempPathFactory)
     public = _SIGNING.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     (folder / "public.pem").write_bytes(public)
     settings = {"CODEAPI_JWT_ENABLED": "true", "CODEAPI_JWT_PUBLIC_KEY_FILE": str(folder / "public.pem")}
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = int(probe.getsockname()[1])
-    serve = Serve(folder / "a folder", port, **settings)
+    serve = Serve(folder / "a folder", free_port(), **settings)
     try:
         yield serve.ready()
     finally:

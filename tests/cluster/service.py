@@ -6,7 +6,6 @@ Each has only the permissions that the chart gives it.
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.error
@@ -19,7 +18,7 @@ from typing import Any, TypeVar
 
 import redis
 
-from tests.brokers import until
+from tests.brokers import free_port, until
 from tests.cluster.conftest import new_namespace
 from tests.cluster.images import image_name
 from tests.cluster.kubernetes import Cluster
@@ -45,9 +44,7 @@ class Service:
         self._settings = {"REDIS_URL": redis_url, "REDIS_KEY_PREFIX": f"{namespace}:", **settings}
         self.running: dict[str, subprocess.Popen[bytes]] = {}
         self._kubeconfigs: dict[str, Path] = {}
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
 
     def begin(self) -> None:
         """Start all of it."""

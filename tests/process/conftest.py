@@ -2,12 +2,12 @@
 
 import os
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from tests import brokers
 from tests.process.processes import Scripted, Serve
 
 
@@ -40,9 +40,7 @@ def start(tmp_path: Path) -> Iterator[Callable[[str], Scripted]]:
 @pytest.fixture
 def free_port() -> int:
     """A port of 127.0.0.1 that nobody listened on a moment ago."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    return brokers.free_port()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import urllib.request
@@ -10,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from tests.brokers import free_port
 from tests.process.processes import ROOT, wait_until
 
 NAMES = ("edge", "handlers")
@@ -19,9 +19,7 @@ class Pair:
     """One edge and one handler process, as they run in production."""
 
     def __init__(self, folder: Path, **settings: str) -> None:
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            port = int(probe.getsockname()[1])
+        port = free_port()
         self.url = f"http://127.0.0.1:{port}"
         environment = {name: os.environ[name] for name in ("PATH", "HOME", "CI") if name in os.environ}
         environment |= {"PYTHONPATH": str(ROOT), "API_HOST": "127.0.0.1", "API_PORT": str(port), **settings}

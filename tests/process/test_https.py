@@ -3,7 +3,6 @@
 import ipaddress
 import json
 import re
-import socket
 import ssl
 import urllib.request
 from collections.abc import Callable
@@ -16,6 +15,7 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from tests.brokers import free_port
 from tests.process.processes import Serve
 
 pytestmark = pytest.mark.usefixtures("bubblewrap")
@@ -50,8 +50,7 @@ def test_plain_http_sends_to_https_also_after_the_edge_was_killed(
     serve: Callable[..., Serve], certificate: Path
 ) -> None:
     """The key and the run travel encrypted; both sockets outlive the edge."""
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        plain_port = probe.getsockname()[1]
+    plain_port = free_port()
     service = serve(
         ENABLE_HTTPS="true", SSL_REDIRECT="true", SSL_CERTS_PATH=str(certificate), API_PORT=str(plain_port)
     ).ready()

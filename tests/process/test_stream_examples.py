@@ -5,7 +5,6 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import tempfile
@@ -16,7 +15,7 @@ from pathlib import Path
 import pytest
 import redis
 
-from tests.brokers import absent, until
+from tests.brokers import absent, free_port, until
 from tests.process.processes import ROOT, Serve
 from tests.process.stream_examples import EXAMPLES, LANGUAGES, Commands
 
@@ -45,9 +44,7 @@ class Place:
 def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
     if shutil.which("bwrap") is None:
         absent("bubblewrap is not installed")
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        port = probe.getsockname()[1]
-    service = Serve(tmp_path_factory.mktemp("streams") / "a folder", port)
+    service = Serve(tmp_path_factory.mktemp("streams") / "a folder", free_port())
     try:
         [url] = set(re.findall(r"unix://[^\s\",]+", service.ready().said()))
         with redis.Redis.from_url(url) as broker:

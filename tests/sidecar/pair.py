@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 
 from sandboxes.pod_programs import pod_programs, put_guest_files
-from tests.brokers import until
+from tests.brokers import free_port, until
 
 FOLDERS = ("data", "program", "tmp", "millrace")
 UID = "65532"
@@ -102,12 +102,6 @@ def python(code: str, **more: Any) -> dict[str, Any]:
     }
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @dataclass
 class Client:
     """A sidecar as a handler reaches it."""
@@ -143,8 +137,8 @@ class Pair(Client):
     """One stand-in for a pod. `url` and `secret` are all a handler needs."""
 
     def __init__(self, prestart: Mapping[str, Any] | None = None, *, local: bool = True) -> None:
-        super().__init__("127.0.0.1", _free_port(), secrets.token_urlsafe(24))
-        self.agent_port = _free_port()
+        super().__init__("127.0.0.1", free_port(), secrets.token_urlsafe(24))
+        self.agent_port = free_port()
         self.folder = Path(tempfile.mkdtemp(prefix="millrace-pair-"))
         self._prestart = prestart
         self._local = local

@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from infra.objects import S3Config
+from tests.brokers import free_port
 
 ACCESS_KEY, SECRET_KEY = "test-access", "test-secret"
 
@@ -26,7 +27,7 @@ class S3Process:
         self._own = Path(tempfile.mkdtemp(prefix="millrace-test-"))
         self._folder = folder or self._own / "objects"
         self._process: subprocess.Popen[bytes] | None = None
-        self.port = _free_port()
+        self.port = free_port()
 
     @property
     def config(self) -> S3Config:
@@ -114,9 +115,3 @@ class BadWay:
                 await self.open.wait()
                 sink.write(data)
                 await sink.drain()
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
