@@ -19,7 +19,7 @@ from infra.nats import NatsConfig
 from infra.redis import RedisConfig
 from schemas.ids import ExecutionId
 from streams.backoff import Backoff
-from streams.protocol import Begun, Delivery, DeliveryPolicy, Transport
+from streams.protocol import Begun, Delivery, DeliveryPolicy, LoggedEvent, Transport
 from tests.conftest import StartBroker
 from tests.nats_servers import NatsProcess
 from tests.proxy import Network, Proxy, Trouble, Wire, Wires
@@ -145,12 +145,20 @@ class Load:
     async def _check(self, edge: Transport) -> None:
         assert sorted(self.followed) == sorted(self.accepted)
         for name in self.accepted:
-            log = await edge.read(ExecutionId(name))
+            log = await _read(edge, name)
             numbers = [event.seq for event in log]
             assert numbers == list(range(1, len(log) + 1)) == self.followed[name], name
             kinds = Counter(event.type for event in log)
             assert kinds["finished"] == kinds["started"] == kinds["queued"] == self.runs[name] == 1, name
             assert kinds["output"] == OUTPUTS, name
+
+
+async def _read(edge: Transport, name: str) -> list[LoggedEvent]:
+    """Return a whole log, however slow the broker answers."""
+    async with asyncio.timeout(60):
+        while True:
+            with contextlib.suppress(Unavailable):
+                return await edge.read(ExecutionId(name))
 
 
 @pytest.fixture(params=["secure sentinel", "secure cluster"])
@@ -212,7 +220,7 @@ async def test_a_broker_that_is_restarted_loses_nothing(start_broker: StartBroke
 @pytest.fixture(
     params=[
         *((broker, who) for broker in ("redis", "nats") for who in ("everybody", "the edge", "handlers")),
-        *((broker, whom) for broker in ("sentinel", "secure cluster") for whom in ("clients", "everybody")),
+        *((broker, whom) for broker in ("sentinel", "cluster") for whom in ("clients", "everybody")),
     ],
     ids=" ".join,
 )
@@ -327,7 +335,7 @@ async def test_a_primary_nobody_reaches_is_replaced_and_does_no_harm_when_it_is_
 
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize("trouble", [Wire.cut, Wire.silence], ids=["cut off", "half open"])
-@pytest.mark.parametrize("name", ["secure sentinel", "cluster"])
+@pytest.mark.parametrize("name", ["sentinel", "secure cluster"])
 async def test_who_asks_a_primary_that_no_client_reaches_is_told_so(name: str, trouble: Trouble) -> None:
     """Servers see it, so nobody takes its place; a question waits no longer than a server may be silent."""
     async with _among(name, "clients") as (network, load), load.at_work():
