@@ -113,8 +113,6 @@ class RequestsReader:
             if self._draining.is_set():
                 return  # `leave` gives the rest back
             await self._hand_out(entry, fields, 1)
-        if entries:
-            await asyncio.sleep(0)  # what was handed out is begun before more is asked for
         if self._bells and not self._intake.free:
             await self._ask_for(0)  # which rings for somebody else
 
