@@ -58,6 +58,7 @@ class FedSubscriber(StreamSubscriber):
         # All of starting but the reading loop, whose traps cannot be configured away.
         await SubscriberUsecase.start(self)
         self._post_start()
+        self._is_bare = not self._broker_middlewares  # each look gathers them anew
 
     def get_log_context(self, message: Any) -> dict[str, str]:
         # FastStream's own copies the whole subscription for every message.
@@ -69,7 +70,7 @@ class FedSubscriber(StreamSubscriber):
         Without middlewares nothing comes between: no scopes, no message made of what is decoded already, and
         no lock, by which FastStream would wait for what runs when it is stopped: `Intake` waits for that.
         """
-        if not self._broker_middlewares:
+        if self._is_bare:
             await self.calls[0].handler(message)
             return
         raw = DefaultStreamMessage(
