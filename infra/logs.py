@@ -45,36 +45,19 @@ def configure_logs(
     secrets: tuple[str, ...] = (),
 ) -> None:
     """Send everything this process logs to stderr, and to `file` if given. Safe to call again."""
-    shared = _shared_processors()
     structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
+        processors=_PROCESSORS,
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=False,
+        # What is called again changes the handlers, and none of what a logger has kept.
+        cache_logger_on_first_use=True,
     )
-    formatter = _SecretFreeFormatter(secrets, _renderer(json=json), shared)
+    formatter = _SecretFreeFormatter(secrets, _renderer(json=json), _SHARED)
     handlers: list[logging.Handler] = [logging.StreamHandler(sys.stderr)]
     if file is not None:
         handlers.append(SharedRotatingFile(file, bytes_max=file_bytes_max, backups=file_backups))
     _replace_root_handlers(handlers, formatter, level)
     _quieten_libraries()
-
-
-def _shared_processors() -> list[Processor]:
-    return [
-        structlog.contextvars.merge_contextvars,
-        structlog.stdlib.add_log_level,
-        structlog.stdlib.add_logger_name,
-        structlog.stdlib.PositionalArgumentsFormatter(),
-        structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
-        structlog.processors.StackInfoRenderer(),
-        _without_payloads,
-        structlog.processors.format_exc_info,
-    ]
 
 
 def _without_payloads(_: Any, __: str, event: EventDict) -> EventDict:
@@ -84,6 +67,24 @@ def _without_payloads(_: Any, __: str, event: EventDict) -> EventDict:
         elif isinstance(value, bytes | bytearray | memoryview):
             event[name] = f"<{len(value)} bytes>"
     return event
+
+
+_SHARED: list[Processor] = [
+    structlog.contextvars.merge_contextvars,
+    structlog.stdlib.add_log_level,
+    structlog.stdlib.add_logger_name,
+    structlog.stdlib.PositionalArgumentsFormatter(),
+    structlog.processors.TimeStamper(fmt="iso", utc=True, key="time"),
+    structlog.processors.StackInfoRenderer(),
+    _without_payloads,
+    structlog.processors.format_exc_info,
+]
+_PROCESSORS: list[Processor] = [
+    structlog.stdlib.filter_by_level,
+    *_SHARED,
+    structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+]
+"""One list for good: loggers keep it from their first line on, as to look it up takes longer than a line."""
 
 
 def _renderer(*, json: bool) -> Processor:
