@@ -14,6 +14,7 @@ import signal
 import subprocess
 import tempfile
 from collections.abc import Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -184,6 +185,10 @@ class Arrangement:
         """Return the server that takes writes of `key` now. Raises `AssertionError` where nobody can say."""
         raise NotImplementedError
 
+    def primaries(self) -> list[Server]:
+        """Return all servers that take writes now. Raises `AssertionError` where nobody can say."""
+        return [self.primary_of("any")]
+
     def machine_of(self, server: Server) -> set[Server]:
         """Return the servers that stand on one machine with `server`, itself included."""
         return {server}
@@ -319,12 +324,23 @@ class Cluster(Arrangement):
         return False
 
     def primary_of(self, key: str) -> Server:
+        slot = self._ask_any("CLUSTER KEYSLOT", key)
+        return next(server for last, server in self._ranges() if slot <= last)
+
+    def primaries(self) -> list[Server]:
+        return [server for _, server in self._ranges()]
+
+    def _ranges(self) -> list[tuple[int, Server]]:
+        """Return the last slot of each range, in order, and the server that has it."""
+        by_port = {server.told_port: server for server in self.servers}
+        told = self._ask_any("CLUSTER SLOTS")
+        ranges = [(last, by_port[port]) for _, last, (_, port, *_), *_ in told]
+        return sorted(ranges, key=itemgetter(0))
+
+    def _ask_any(self, *command: str) -> Any:
         for server in self.servers:
             with contextlib.suppress(redis.RedisError, OSError), self.client(server) as client:
-                slot = client.execute_command("CLUSTER KEYSLOT", key)
-                for first, last, (_, port, *_), *_ in client.execute_command("CLUSTER SLOTS"):
-                    if first <= slot <= last:
-                        return next(node for node in self.servers if node.told_port == port)
+                return client.execute_command(*command)
         raise AssertionError("no node answers")
 
 

@@ -22,6 +22,8 @@ from tests.redis_servers import IMPATIENT_MS, Cluster, Sentinels, Server
 
 LAG = timedelta(seconds=1)
 """By how much a replica may be behind its primary."""
+REPLACING = timedelta(seconds=6)
+"""For how long before and after another one is named a primary may take writes that nobody will have."""
 PREFIX = {"REDIS_KEY_PREFIX": "chaos:"}
 
 
@@ -213,12 +215,33 @@ class Many:
         self.troubles: Counter[str] = Counter()
         self.spans: list[tuple[datetime, datetime]] = []
         """When primaries were replaced: from when all was well to when it is again."""
+        self._watching: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
         await asyncio.to_thread(self._servers.start)
+        self._watching = asyncio.create_task(self._watch())
 
     async def close(self) -> None:
+        if self._watching is not None:
+            self._watching.cancel()
         self._servers.close()
+
+    async def _watch(self) -> None:
+        """Note when primaries are replaced, also those that were only slow: on a busy machine they are."""
+        before: list[Server] = []
+        while True:
+            now = await asyncio.to_thread(self._primaries)
+            if before and now and now != before:
+                self.troubles["replaced"] += 1
+                at = datetime.now(UTC)
+                self.spans.append((at - REPLACING, at + REPLACING))
+            before = now or before
+            await asyncio.sleep(0.3)
+
+    def _primaries(self) -> list[Server]:
+        with contextlib.suppress(AssertionError, StopIteration):
+            return self._servers.primaries()
+        return []
 
     @property
     def settings(self) -> Mapping[str, str]:

@@ -33,6 +33,14 @@ class Job:
     """The seqs that its watcher saw, over all connections."""
     answer: dict[str, Any] | None = None
     """What a synchronous client was answered."""
+    vanished: bool = False
+    """Whether an edge that had just accepted it no longer knew it."""
+    told_at: list[datetime] = field(default_factory=list)
+    """When it was told anything that a primary may have forgotten afterwards."""
+
+    def told(self) -> None:
+        """Note that it was told something now."""
+        self.told_at.append(datetime.now(UTC))
 
 
 class Load:
@@ -139,6 +147,10 @@ class Load:
             if answer is None or answer.status_code in (429, 503):
                 await asyncio.sleep(0.2)
                 continue
+            job.told()
+            if answer.status_code == 404:  # accepted, and gone with its primary before its end was known
+                job.vanished = True
+                continue
             if answer.status_code not in (200, 202):
                 raise AssertionError(f"{answer.status_code}: {answer.text[:300]}")
             job.accepted_at = datetime.now(UTC)
@@ -169,6 +181,7 @@ class Load:
             if line.strip():
                 event = json.loads(line)
                 job.seen.append(event["seq"])
+                job.told()
                 if event["type"] == "finished":
                     return True
         return False

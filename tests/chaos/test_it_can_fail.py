@@ -90,6 +90,15 @@ def test_a_broken_story_is_told(broken: Story, says: str) -> None:
     assert any(says in sentence for sentence in violations([broken])), list(violations([broken]))
 
 
+def test_only_what_clients_were_told_is_borne_where_a_primary_was_replaced() -> None:
+    """What the log says is judged as ever."""
+    told_more = story(*GOOD, seen=[1, 2, 3, 4, 5, 6, 7], answer={"outcome": "lost"})
+    assert len(list(violations([told_more]))) == 2
+    assert list(violations([told_more], lambda _job: True)) == []
+    ended_twice = story(*GOOD, ended(6))
+    assert any("2 `finished`" in fault for fault in violations([ended_twice], lambda _job: True))
+
+
 def test_two_of_a_session_at_once_are_told() -> None:
     """The second began before the first had ended."""
     first = story(QUEUED, started(2), said(3, "one\ntwo\n"), ended(4), session="s")

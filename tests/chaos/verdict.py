@@ -1,7 +1,7 @@
 """What must hold after a chaos run, from the logs themselves: the invariants of docs/delivery.md."""
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -26,25 +26,37 @@ class Story:
         return self.log[-1] if self.log and isinstance(self.log[-1], Finished) else None
 
 
-def violations(stories: Sequence[Story]) -> Iterator[str]:
-    """Yield what should not be, as sentences."""
+def violations(
+    stories: Sequence[Story], may_forget: Callable[[Job], bool] = lambda _job: False
+) -> Iterator[str]:
+    """Yield what should not be, as sentences. Of a job that `may_forget` what clients were told is borne."""
     for story in stories:
-        for fault in _of_one(story):
+        for fault in (*_of_one(story), *(() if may_forget(story.job) else contradictions(story))):
             yield f"{story.job.id}: {fault}"
     yield from _turns(stories)
 
 
 def _of_one(story: Story) -> Iterator[str]:
-    job, log = story.job, story.log
-    if not log:
-        if job.accepted_at is not None:
-            yield "was accepted and is not known"
+    if not story.log:
         return
     yield from _shape(story)
     yield from _starts(story)
     yield from _output(story)
     if story.finished and story.results < 1:
         yield "has no result"
+
+
+def contradictions(story: Story) -> Iterator[str]:
+    """Yield what its clients were told and its log does not say.
+
+    A primary that is replaced may take along what it had told, and only that can be borne (docs/delivery.md).
+    """
+    job, log = story.job, story.log
+    if not log and job.accepted_at is not None:
+        yield "was accepted and is not known"
+        return
+    if job.vanished:
+        yield "was accepted and not known a moment later"
     if job.seen != sorted(set(job.seen)) or (job.seen and job.seen != list(range(1, len(log) + 1))):
         yield f"its watcher saw {job.seen}, the log has {len(log)} events"
     if job.answer is not None and story.finished and job.answer.get("outcome") != story.finished.outcome:
