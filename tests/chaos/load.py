@@ -31,6 +31,8 @@ class Job:
     accepted_at: datetime | None = None
     seen: list[int] = field(default_factory=list)
     """The seqs that its watcher saw, over all connections."""
+    saw_end: bool = False
+    """Whether it saw `finished`."""
     answer: dict[str, Any] | None = None
     """What a synchronous client was answered."""
     vanished: bool = False
@@ -172,6 +174,8 @@ class Load:
                     "GET", url, params={"after": after}, headers=headers
                 ) as answer:
                     self.answers[f"events {answer.status_code}"] += 1
+                    if answer.status_code == 204:  # there is nothing more to see
+                        return
                     if answer.status_code == 200 and await self._read(job, answer):
                         return
             await asyncio.sleep(0.2)
@@ -183,6 +187,7 @@ class Load:
                 job.seen.append(event["seq"])
                 job.told()
                 if event["type"] == "finished":
+                    job.saw_end = True
                     return True
         return False
 

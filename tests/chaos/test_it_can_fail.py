@@ -36,7 +36,7 @@ def ended(seq: int, outcome: str = "exited", late_s: float = 0) -> Finished:
 def story(*log: Event, results: int = 1, **job: Any) -> Story:
     """Return an execution that prints two lines and exits with 0, and its log."""
     body = {"retry": job.pop("retry", "if_not_started"), "session_id": job.pop("session", None)}
-    known = {"accepted_at": BEGAN, "seen": list(range(1, len(log) + 1)), **job}
+    known = {"accepted_at": BEGAN, "seen": list(range(1, len(log) + 1)), "saw_end": True, **job}
     made = Job("job", body, "one\ntwo\n", 0, "watch", None, **known)
     return Story(made, log, results)
 
@@ -74,6 +74,7 @@ def test_what_keeps_the_promise_is_no_violation(good: Story) -> None:
         (story(*GOOD, results=0), "no result"),
         (story(*GOOD, seen=[1, 2, 2, 3, 4, 5]), "watcher"),
         (story(*GOOD, seen=[1, 2, 4, 5]), "watcher"),
+        (story(*GOOD, saw_end=False), "no end"),
         (story(*GOOD, answer={"outcome": "lost"}), "answered lost"),
         (story(QUEUED, started(2), said(3, "one\n"), ended(4)), "4 of 8 bytes"),
         (story(QUEUED, started(2), said(3, "one\n"), said(4, "one\n"), ended(5, "lost")), "does not"),

@@ -59,6 +59,8 @@ def contradictions(story: Story) -> Iterator[str]:
         yield "was accepted and not known a moment later"
     if job.seen != sorted(set(job.seen)) or (job.seen and job.seen != list(range(1, len(log) + 1))):
         yield f"its watcher saw {job.seen}, the log has {len(log)} events"
+    elif job.seen and not job.saw_end:
+        yield f"its watcher saw {len(job.seen)} events and no end, which the last of them is in the log"
     if job.answer is not None and story.finished and job.answer.get("outcome") != story.finished.outcome:
         yield f"its client was answered {job.answer.get('outcome')}, the log says {story.finished.outcome}"
 
