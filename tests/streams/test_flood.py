@@ -2,12 +2,15 @@
 
 import asyncio
 
+import pytest
+
 from schemas.commands import RunCode
 from schemas.wire import decode_run_code, encode
 from streams.protocol import Delivery
 from tests.streams.conftest import World
 from tests.streams.helpers import command, killed, run_to_the_end, submit
 
+pytestmark = pytest.mark.brokers
 FLOOD = 10_000
 SLOTS = 4
 QUIET = 3
