@@ -12,6 +12,9 @@ import pytest
 from tests.brokers import BrokerProcess
 from tests.process.processes import ROOT
 
+pytestmark = pytest.mark.timeout(300)
+"""Each command is a process of a second, of which a busy machine makes ten."""
+
 BODY = json.dumps({"language": "py", "code": "print(1)", "id": "job-1"})
 Dead = Callable[..., subprocess.CompletedProcess[str]]
 
