@@ -43,6 +43,7 @@ class Connection:
         self.on_connected: list[Callable[[], None]] = []
         """Called when a connection was made."""
         self._name = name
+        self._where = f"nats {config.where()}"
         self._client: NatsLine | None = None
         self._keeper: asyncio.Task[None] | None = None
         self._lost = asyncio.Event()
@@ -53,7 +54,7 @@ class Connection:
 
     def backoff(self) -> Backoff:
         """Return pauses that say where this looks for NATS."""
-        return Backoff(f"nats {self.config.where()}")
+        return Backoff(self._where)
 
     @property
     def client(self) -> NatsLine | None:
@@ -131,11 +132,7 @@ class Connection:
 
     async def send(self, subject: str, data: bytes, headers: Headers | None = None, reply: str = "") -> None:
         """Put one message on its way; nobody says that it arrived."""
-        client = self.client or await self.connected()
-        if client.is_full:
-            async with asyncio.timeout(ANSWER_S):
-                await client.room()
-        self._publish(client, subject, data, headers, reply)
+        self._publish(await self._with_room(), subject, data, headers, reply)
 
     async def ask(self, subject: str, data: bytes = b"", headers: Headers | None = None) -> Message:
         """Return the one answer to a message. Raises what is in `AWAY`."""
@@ -171,16 +168,21 @@ class Connection:
         hear: Callable[[Message], None],
     ) -> T:
         """Return what `hear` makes of the answer to a message."""
-        client = self.client or await self.connected()
-        if client.is_full:
-            async with asyncio.timeout(ANSWER_S):
-                await client.room()
+        client = await self._with_room()
         token = self._questions.open(answer, hear)
         try:
             self._publish(client, subject, data, headers, f"{self._inbox}.{token}")
             return await answer
         finally:
             self._questions.close(token)
+
+    async def _with_room(self) -> NatsLine:
+        """Return a connection whose server takes what is sent. Raises what is in `AWAY`."""
+        client = self.client or await self.connected()
+        if client.is_full:
+            async with asyncio.timeout(ANSWER_S):
+                await client.room()
+        return client
 
     def _publish(
         self, client: NatsLine, subject: str, data: bytes, headers: Headers | None, reply: str

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 from infra.errors import Unavailable
 from infra.nats import NatsConfig
-from streams.backoff import Backoff, repeated
+from streams.backoff import repeated
 from streams.delivery import log
 from streams.jetstream.connection import ANSWER_S, AWAY, Connection
 from streams.jetstream.wire import (
@@ -141,10 +141,9 @@ class Link(Connection):
         return await self._try(operation, self.policy.lease_s)
 
     async def _try(self, operation: Callable[[], Awaitable[T]], within_s: float) -> T:
-        backoff: Backoff | None = None
+        backoff = self.backoff()
 
         async def pause(error: Exception) -> None:
-            nonlocal backoff
             if isinstance(error, Conflict):
                 await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311
                 return
@@ -152,7 +151,6 @@ class Link(Connection):
                 raise error
             await self.mend(error)
             if not isinstance(error, Refused):
-                backoff = backoff or self.backoff()
                 await backoff.pause(error)
 
         try:

@@ -39,5 +39,7 @@ async def tell(
             await link.run(TELL, [inbox.decode()], message)
             link.unreached.pop(inbox, None)
         except AWAY as error:
+            # Without those that are long over: edges come and go, each with an inbox of its own.
+            link.unreached = {name: until for name, until in link.unreached.items() if until > now()}
             link.unreached[inbox] = now() + LEFT_ALONE_S
             log.warning("inbox_not_reached", broker=link.config.where(), error=str(error))

@@ -5,7 +5,6 @@ import contextlib
 import os
 import random
 import signal
-import socket
 import tempfile
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +13,7 @@ from pathlib import Path
 import psutil
 
 from streams.delivery import to_its_end
+from tests.brokers import free_port
 from tests.chaos.children import Child, Nursery
 from tests.chaos.doomed import EDGE_POINTS, HANDLER_POINTS, Doom, up_file
 
@@ -235,10 +235,3 @@ class Crew:
                 if process.environ().get(MARK) == self.mark and process.status() != psutil.STATUS_ZOMBIE:
                     found.append(f"process {process.pid} {process.name()}")
         return found
-
-
-def free_port() -> int:
-    """Return a port that nobody listens on now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.house.repository import ROOT, make_targets, pages, text_of, tracked_files
+from tests.house.repository import ROOMS, ROOT, make_targets, pages, text_of, tracked_files
 
 # Put together from pieces, so that this file does not find itself.
 _HOSTS = [
@@ -26,11 +26,18 @@ _OF_THE_WORKSHOP = [
     "/work" + "/shared",
     "." + "./shared/",
     "/work" + "/main",
+    "/work" + "/wt",
     "." + "library",
     "farm" + "-bench",
     "farm" + "-studio",
     "issues" + " show",
 ]
+_AT_THE_TOP = {
+    *("README.md", "ARCHITECTURE.md", "CHANGELOG.md", "Makefile", "docker-compose.yml", "docs", "examples"),
+    *("pyproject.toml", "requirements.txt", "requirements-dev.txt", "tests", *ROOMS),
+    *(".ci", ".env.example", ".gitignore", ".pre-commit-config.yaml"),
+    *("millrace.py", "config_manager.py"),  # the command line
+}
 _LINK = re.compile(r"(?<!!)\[[^\]]*\]\(([^)\s]+)\)|!\[[^\]]*\]\(([^)\s]+)\)")
 _SIZE_BYTES_MAX = 500_000
 
@@ -45,6 +52,11 @@ def test_no_file_names_a_package_index(word: str) -> None:
 def test_no_file_names_the_workshop_it_was_made_in(word: str) -> None:
     """A stranger's checkout has none of it."""
     assert [str(path) for path in tracked_files() if word in text_of(path)] == []
+
+
+def test_nothing_lies_at_the_top_but_what_a_newcomer_expects() -> None:
+    """What somebody looked at once, a log or a note, is easily committed with the rest."""
+    assert {path.parts[0] for path in tracked_files()} - _AT_THE_TOP == set()
 
 
 @pytest.mark.parametrize("page", pages(), ids=str)
